@@ -1,0 +1,186 @@
+"""Who this process is among the tasks of its job, the process group, and the stop flag that all ranks agree on.
+
+Importing this module does not import torch; the functions that need a process group do.
+"""
+
+import datetime
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from vdt_hpc.errors import UserError
+from vdt_hpc import files
+
+if TYPE_CHECKING:
+    import torch
+
+RENDEZVOUS_TIMEOUT = datetime.timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One process of a job."""
+
+    rank: int = 0
+    """Number among all tasks of the job."""
+    world_size: int = 1
+    """Tasks of the job."""
+    local_rank: int = 0
+    """Number among the tasks of this node."""
+    job_id: str = "direct"
+    """Number of the job, and of its restart; `direct` outside any launcher."""
+
+    def share(self, num_items: int) -> range:
+        """Numbers of the work items (shards, parts, clips) that belong to this task: every world_size-th."""
+        return range(self.rank, num_items, self.world_size)
+
+
+def current_task() -> Task:
+    """The task that this process is, read from the launcher's environment; a lone task outside any launcher."""
+    if "SUBMITIT_EXECUTOR" not in os.environ:
+        return Task()
+    import submitit
+
+    environment = submitit.JobEnvironment()
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return Task(
+        rank=environment.global_rank,
+        world_size=environment.num_tasks,
+        local_rank=environment.local_rank,
+        job_id=f"{environment.job_id}-{restarts}",
+    )
+
+
+class ProcessGroup:
+    """The tasks of a job joined for collectives; with one task, every call is free.
+
+    Args:
+        task: this process.
+        folder: a folder that all tasks share; rank 0 announces its address there.
+    """
+
+    def __init__(self, task: Task, folder: Path) -> None:
+        import torch
+
+        self.task = task
+        self.device = _device(task)
+        torch.set_num_threads(cpus_of_task(task))
+        if task.world_size > 1:
+            self._join(folder)
+
+    def _join(self, folder: Path) -> None:
+        from torch import distributed
+
+        address = folder / f"rendezvous-{self.task.job_id}.json"
+        if self.task.rank == 0:
+            # Port 0: the system chooses a free one, so that jobs on one node cannot collide.
+            store = distributed.TCPStore(
+                "0.0.0.0", 0, self.task.world_size, True, RENDEZVOUS_TIMEOUT, wait_for_workers=False
+            )
+            local = os.environ["SUBMITIT_EXECUTOR"] == "local"
+            host = "127.0.0.1" if local else socket.gethostname()
+            files.write_json(address, {"host": host, "port": store.port})
+        else:
+            host, port = _wait_for_address(address)
+            store = distributed.TCPStore(host, port, self.task.world_size, False, RENDEZVOUS_TIMEOUT)
+        backend = "nccl" if self.device.type == "cuda" else "gloo"
+        distributed.init_process_group(
+            backend, store=store, rank=self.task.rank, world_size=self.task.world_size, timeout=RENDEZVOUS_TIMEOUT
+        )
+        distributed.barrier()
+        if self.task.rank == 0:
+            address.unlink()
+
+    def sum(self, tensor: "torch.Tensor") -> "torch.Tensor":
+        """Sum of a tensor over all ranks, in place; every rank must call it."""
+        if self.task.world_size > 1:
+            from torch import distributed
+
+            distributed.all_reduce(tensor)
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """True on every rank if it is on one; every rank must call it."""
+        import torch
+
+        return bool(self.sum(torch.tensor(int(flag), device=self.device)).item())
+
+    def broadcast_text(self, text: str | None) -> str:
+        """Rank 0's text on every rank."""
+        box = [text]
+        if self.task.world_size > 1:
+            from torch import distributed
+
+            distributed.broadcast_object_list(box, device=self.device)
+        assert box[0] is not None
+        return box[0]
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.task.world_size > 1:
+            from torch import distributed
+
+            distributed.barrier()
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self.task.world_size > 1:
+            from torch import distributed
+
+            distributed.destroy_process_group()
+
+
+class StopFlag:
+    """Set by TERM or USR2; the handler does nothing else. Long loops ask it and end cleanly."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        """Name of the signal that asked for the stop, or None."""
+        self._pid = os.getpid()
+
+    def install(self) -> "StopFlag":
+        """Take over TERM and USR2 in this process (its forked children ignore them)."""
+        signal.signal(signal.SIGTERM, self._set)
+        signal.signal(signal.SIGUSR2, self._set)
+        return self
+
+    def _set(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() == self._pid:
+            self.reason = signal.Signals(number).name
+
+    def __bool__(self) -> bool:
+        return self.reason is not None
+
+
+def cpus_of_task(task: Task) -> int:
+    """CPU cores for this task: Slurm's count, else an even share of what this process may use."""
+    stated = os.environ.get("SLURM_CPUS_PER_TASK")
+    if stated:
+        return int(stated)
+    return max(1, len(os.sched_getaffinity(0)) // task.world_size)
+
+
+def _device(task: Task) -> "torch.device":
+    import torch
+
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    # One visible GPU per task: it is number 0 here, whatever the local rank.
+    index = 0 if torch.cuda.device_count() == 1 else task.local_rank
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def _wait_for_address(path: Path) -> tuple[str, int]:
+    deadline = time.monotonic() + RENDEZVOUS_TIMEOUT.total_seconds()
+    while time.monotonic() < deadline:
+        if path.exists():
+            address = files.read_json(path)
+            return str(address["host"]), int(address["port"])
+        time.sleep(0.1)
+    raise UserError(f"rank 0 did not announce itself at {path} within 10 minutes; is the folder shared by all nodes?")

@@ -1,0 +1,9 @@
+"""The one exception that a user is meant to see."""
+
+
+class UserError(Exception):
+    """A mistake or a missing thing that the user can mend.
+
+    The message is one line: what is wrong, then what to do. The command line prints it and exits with status 2;
+    it never shows a traceback for it.
+    """

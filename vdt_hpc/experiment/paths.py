@@ -1,0 +1,98 @@
+"""Where every noun lies: the one place that knows the names of files and folders."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from vdt_hpc.experiment.config import RunConfig, frames_signature, latents_signature
+from vdt_hpc.experiment.partition import Partition
+
+
+def checkout() -> Path:
+    """The folder that `vdt_hpc` was imported from: the checkout, or a snapshot of its code."""
+    return Path(__file__).resolve().parents[2]
+
+
+def weights_dir() -> Path:
+    """Folder of pretrained weights: $VDT_HPC_WEIGHTS, or `weights` under the checkout."""
+    return Path(os.environ.get("VDT_HPC_WEIGHTS") or checkout() / "weights")
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Everything that one run reads and writes, under one root."""
+
+    config: RunConfig
+    root: Path
+
+    @property
+    def frames(self) -> Path:
+        """Folder that holds leftImg8bit_sequence/ or the videos."""
+        if self.config.streets is not None:
+            return self.root / "frames" / f"{self.config.data.dataset}-{frames_signature(self.config)}"
+        return Path(self.config.data.root).expanduser().absolute()
+
+    @property
+    def latents(self) -> Path:
+        """Folder of the latents' shards and manifest."""
+        return self.root / "latents" / f"{self.config.data.dataset}-{latents_signature(self.config)}"
+
+    @property
+    def run(self) -> Path:
+        """Folder of the run: config, checkpoints, samples, records, tables, page."""
+        return self.root / self.config.name
+
+    @property
+    def run_config(self) -> Path:
+        """The run's own configuration, as first trained."""
+        return self.run / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of `clips-000000000` folders."""
+        return self.run / "checkpoints"
+
+    @property
+    def progress_log(self) -> Path:
+        """One JSON line per logged moment of the training."""
+        return self.run / "progress.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.run / "tensorboard"
+
+    @property
+    def samples(self) -> Path:
+        """Folder of sample sets."""
+        return self.run / "samples"
+
+    @property
+    def records(self) -> Path:
+        """One JSON line per measured number."""
+        return self.run / "records.jsonl"
+
+    @property
+    def tables(self) -> Path:
+        """Folder of tables."""
+        return self.run / "tables"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of figures."""
+        return self.run / "figures"
+
+    @property
+    def page(self) -> Path:
+        """The page that shows all of it."""
+        return self.run / "index.html"
+
+    @property
+    def jobs(self) -> Path:
+        """Folder of submission files and logs."""
+        return self.run / "jobs"
+
+
+def paths_for(config: RunConfig, partition: Partition) -> RunPaths:
+    """The paths of a run on a partition; the root is made absolute against the current directory."""
+    return RunPaths(config, Path(partition.root).expanduser().absolute())

@@ -1,0 +1,80 @@
+"""THE stage table: which verb turns which noun into the next, and where its code is."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.experiment.paths import checkout
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage did."""
+
+    summary: str
+    """One line for people."""
+    complete: bool = True
+    """False: the stage stopped cleanly before its end (a signal, a time limit); running it again goes on."""
+    outputs: dict[str, str] = field(default_factory=dict)
+    """Label -> path of what a person may want to open."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table."""
+
+    name: str
+    module: str
+    reads: str
+    writes: str
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("streets", "preprocess.streets", "nothing", "frames (made-up street clips, in the Cityscapes layout)"),
+    Stage("autoencoder", "preprocess.autoencoder", "frames", "weights of a small autoencoder"),
+    Stage("encode", "preprocess.encode", "frames", "latents"),
+    Stage("train", "jobs.train", "latents", "checkpoints"),
+    Stage("sample", "jobs.sample", "checkpoints, latents", "samples"),
+    Stage("evaluate", "results.evaluate", "samples, latents", "records"),
+    Stage("report", "results.report", "records", "tables, figures, a page"),
+)
+
+
+def find(name: str) -> Stage:
+    """The stage of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    for stage in STAGES:
+        if stage.name == name:
+            return stage
+    raise UserError(f"unknown stage {name!r}; the stages are {', '.join(stage.name for stage in STAGES)}")
+
+
+def load(name: str) -> Callable[[RunConfig, Partition], StageResult]:
+    """Import a stage and return its `run`.
+
+    The module comes from the checkout or snapshot that `vdt_hpc` itself came from. Call this where the stage runs:
+    its imports (torch, h5py) do not belong on a login node.
+    """
+    module = _import_from_checkout(find(name).module)
+    run: Any = module.run
+    return run  # type: ignore[no-any-return]
+
+
+def _import_from_checkout(name: str) -> ModuleType:
+    home = str(checkout())
+    if home not in sys.path:
+        sys.path.insert(0, home)
+    module = importlib.import_module(name)
+    origin = module.__file__ or ""
+    if not origin.startswith(home):
+        raise UserError(f"the stage module {name} was found at {origin}, outside {home}; rename what hides it")
+    return module

@@ -1,0 +1,117 @@
+"""The one way to finish a file: write beside it, flush to the disk, rename. What carries its name is whole."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vdt_hpc.errors import UserError
+
+Json = dict[str, Any]
+
+
+@contextlib.contextmanager
+def finish(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, flush it and rename it to `path`.
+
+    When the block fails, the temporary file is removed and `path` is what it was before.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    temporary = _temporary(path)
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            flush(temporary)
+            os.replace(temporary, path)
+            flush(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def finish_folder(path: Path) -> Iterator[Path]:
+    """As `finish`, for a whole folder that does not exist yet; every file in it is flushed before the rename."""
+    temporary = _temporary(path)
+    with _explained(path):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            for file in temporary.rglob("*"):
+                flush(file)
+            flush(temporary)
+            os.replace(temporary, path)
+            flush(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Ask the operating system to put a file's bytes, or a folder's names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, content: Json) -> None:
+    """Write an indented JSON file, finished by rename."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, finished by rename."""
+    with finish(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> Json:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        UserError: the file cannot be read or is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); remove it and run the stage that wrote it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged (no JSON object); remove it and run the stage that wrote it again")
+    return content
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hex digits."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # h5py raises OSError too, with the number only in its text
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        if full:
+            raise UserError(f"the disk is full: cannot write {path}; free some space and run this again") from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise UserError(f"cannot write {path}: {error.strerror}; choose a root that you may write to") from None
+        raise

@@ -1,0 +1,203 @@
+"""Latents on disk: HDF5 shards and the manifest that makes them a set.
+
+    latents/<dataset>-<signature>/train-00000.h5 ... manifest.json
+
+A shard holds `mean` and `std` of the autoencoder's posterior, (clips, flips, T, C, h, w) float16 and not scaled;
+`frames`, (clips, T, H, W, 3) uint8, for val and test; `clip_id`. One chunk per clip, uncompressed: half-precision
+latents hardly compress. The manifest is written last; latents without it do not exist.
+
+Legend: T frames, C latent channels, h x w latent cells, H x W pixels; flip 0 is the clip as filmed, 1 its mirror.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.config import RunConfig, Split, latents_signature
+from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc import files
+
+MANIFEST = "manifest.json"
+HalfArray = npt.NDArray[np.float16]
+ByteArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard, as the manifest lists it."""
+
+    file: str
+    split: Split
+    num_clips: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a set of latents is: its parts, where they came from and how they were made."""
+
+    dataset: str
+    signature: str
+    """`latents_signature` of the run configuration that made them."""
+    source_fingerprint: str
+    """Hash of the names and sizes of the frames' files."""
+    recipe: dict[str, Any]
+    """The data and autoencoder sections of the run configuration."""
+    autoencoder: dict[str, Any]
+    """Identity of the autoencoder: `source`, `sha256` of its weights, `scaling_factor`."""
+    left_out: tuple[str, ...]
+    """What of the source did not become a clip, and why, one line each."""
+    shards: tuple[Shard, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the latents' bytes and the autoencoder (12 hex digits): the same latents anywhere have the same."""
+        parts = [self.signature, str(self.autoencoder["sha256"]), *(shard.sha256 for shard in self.shards)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+    @property
+    def scaling_factor(self) -> float:
+        """Factor that brings latents to about unit standard deviation; the model sees latent x factor."""
+        return float(self.autoencoder["scaling_factor"])
+
+
+def shard_name(split: Split, index: int) -> str:
+    """File name of a split's shard."""
+    return f"{split}-{index:05d}.h5"
+
+
+def write_shard(
+    path: Path, mean: HalfArray, std: HalfArray, clip_ids: Sequence[str], frames: ByteArray | None
+) -> None:
+    """Write one shard, finished by rename.
+
+    Args:
+        path: the shard's final path.
+        mean, std: (clips, flips, T, C, h, w) float16.
+        clip_ids: one name per clip.
+        frames: (clips, T, H, W, 3) uint8 for the splits that are measured, else None.
+
+    Raises:
+        UserError: the disk is full.
+        ValueError: shapes or dtypes are not those above.
+    """
+    if mean.shape != std.shape or mean.ndim != 6 or len(clip_ids) != len(mean):
+        raise ValueError(f"shapes of mean {mean.shape}, std {std.shape} and {len(clip_ids)} clip ids do not fit")
+    if mean.dtype != np.float16 or std.dtype != np.float16 or (frames is not None and frames.dtype != np.uint8):
+        raise ValueError("mean and std must be float16, frames uint8")
+    with files.finish(path) as temporary, h5py.File(temporary, "w") as file:
+        arrays = {"mean": mean, "std": std} | ({} if frames is None else {"frames": frames})
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]))
+        file.create_dataset("clip_id", data=np.array(clip_ids, dtype=h5py.string_dtype()))
+
+
+def describe_shard(path: Path, split: Split) -> Shard:
+    """The manifest's entry for a finished shard (reads the whole file once, for its hash)."""
+    with h5py.File(path) as file:
+        num_clips = len(file["clip_id"])
+    return Shard(path.name, split, num_clips, files.sha256(path))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest: from now on the latents exist."""
+    files.write_json(folder / MANIFEST, asdict(manifest) | {"fingerprint": manifest.fingerprint})
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder, or None where there is none.
+
+    Raises:
+        UserError: the manifest is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    content = files.read_json(path)
+    content.pop("fingerprint", None)
+    try:
+        content["shards"] = tuple(Shard(**shard) for shard in content["shards"])
+        content["left_out"] = tuple(content["left_out"])
+        return Manifest(**content)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); run the stage encode again after removing it") from None
+
+
+class LatentSplit:
+    """The clips of one split, read by index; shards open on first use and stay open.
+
+    Reading returns fresh arrays. Not to be shared between processes: open one in each.
+    """
+
+    def __init__(self, folder: Path, split: Split, shards: Sequence[Shard]) -> None:
+        self.split = split
+        self._paths = [folder / shard.file for shard in shards]
+        self._starts = np.cumsum([0, *(shard.num_clips for shard in shards)])
+        self._open: dict[int, h5py.File] = {}
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def moments(self, index: int, flip: int = 0) -> tuple[HalfArray, HalfArray]:
+        """Mean and standard deviation of a clip's posterior, each (T, C, h, w) float16, not scaled."""
+        file, row = self._locate(index)
+        return file["mean"][row, flip], file["std"][row, flip]
+
+    def num_flips(self) -> int:
+        """1: as filmed only; 2: also mirrored."""
+        return int(self._locate(0)[0]["mean"].shape[1])
+
+    def frames(self, index: int) -> ByteArray:
+        """True pixels of a clip, (T, H, W, 3) uint8 RGB."""
+        file, row = self._locate(index)
+        pixels: ByteArray = file["frames"][row]
+        return pixels
+
+    def clip_id(self, index: int) -> str:
+        """Name of a clip."""
+        file, row = self._locate(index)
+        return str(file["clip_id"].asstr()[row])
+
+    def _locate(self, index: int) -> tuple[h5py.File, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        if shard not in self._open:
+            try:
+                self._open[shard] = h5py.File(self._paths[shard])
+            except OSError as error:
+                raise UserError(f"cannot read the latents {self._paths[shard]}: {error}; run encode again") from None
+        return self._open[shard], index - int(self._starts[shard])
+
+
+class LatentSet:
+    """A finished set of latents, opened for reading."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, config: RunConfig, paths: RunPaths) -> "LatentSet":
+        """Open the latents of a run.
+
+        Raises:
+            UserError: they are not there, or not finished.
+        """
+        manifest = read_manifest(paths.latents)
+        if manifest is None:
+            raise UserError(f"no finished latents at {paths.latents}; run the stage encode first")
+        if manifest.signature != latents_signature(config):
+            raise UserError(f"the latents at {paths.latents} belong to another recipe; remove them and run encode")
+        return cls(paths.latents, manifest)
+
+    def split(self, split: Split) -> LatentSplit:
+        """The clips of one split; it may be empty."""
+        return LatentSplit(self.folder, split, [shard for shard in self.manifest.shards if shard.split == split])

@@ -1,0 +1,85 @@
+"""Records on disk: one JSON line per measured number, `records.jsonl` in the run's folder.
+
+A number that could not be measured is a record too, with the reason in `missing`.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vdt_hpc.errors import UserError
+from vdt_hpc import files
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measured number, with everything needed to trace it."""
+
+    run: str
+    dataset: str
+    subject: str
+    """What was measured: `model`, `copy-last-frame`, `autoencoder`, `real-against-real`."""
+    task: str
+    protocol: str
+    metric: str
+    value: float | None
+    """The number; None where `missing` says why there is none."""
+    missing: str | None
+    """Why there is no number; None where there is one."""
+    interval_low: float | None
+    """Lower end of the 95 % bootstrap interval over clips; None where the metric has none."""
+    interval_high: float | None
+    """Upper end of that interval."""
+    num_clips: int
+    num_trajectories: int
+    num_frames: int
+    given_frames: int
+    sampler: str | None
+    """None for subjects that are not sampled."""
+    num_steps: int | None
+    seed: int | None
+    checkpoint: str | None
+    clips_seen: int | None
+    samples: str | None
+    """Name of the sample set's folder; None for subjects that are not sampled."""
+    latents_fingerprint: str
+    code_commit: str
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.missing is None):
+            raise ValueError("a record has either a value or the reason why it is missing")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"{self.metric} of {self.subject} is {self.value}; a record needs a finite number")
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What a record measures; a newer record of the same key replaces the older."""
+        return (self.run, self.subject, self.task, self.protocol, self.metric, self.samples, self.latents_fingerprint,
+                self.num_clips)  # fmt: skip
+
+
+def read_records(path: Path) -> list[Record]:
+    """Every record of a run; an empty list where there is no file.
+
+    Raises:
+        UserError: a line is damaged (named by its number).
+    """
+    if not path.exists():
+        return []
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            records.append(Record(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}:{number} is damaged ({error}); remove the file and run evaluate again") from None
+    return records
+
+
+def merge_records(path: Path, new: Iterable[Record]) -> list[Record]:
+    """Put records into a run's file, replacing those of the same key; finished by rename. Returns all records."""
+    merged = {record.key: record for record in read_records(path)}
+    merged.update({record.key: record for record in new})
+    files.write_text(path, "".join(json.dumps(asdict(record)) + "\n" for record in merged.values()))
+    return list(merged.values())
