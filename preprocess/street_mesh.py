@@ -59,6 +59,8 @@ class Light:
     ambient: float
     haze_rgb: Array
     visibility_m: float
+    lamps: float
+    """Share of the windows with a light behind them."""
 
     def shade(self, normal: Array) -> float:
         """Brightness in [ambient, 1] of a matt surface with this unit normal."""

@@ -33,7 +33,7 @@ class Partition(Section):
     tasks_per_node: PositiveInt | None = None
     """Tasks on each node; null: one per GPU, or one where there is no GPU."""
     cpus_per_task: PositiveInt | None = None
-    """CPU cores of each task; null (local only): the machine's cores shared evenly among the tasks."""
+    """CPU cores of each task on Slurm; on this machine the cores are shared evenly among the tasks."""
     mem_gb: PositiveFloat | None = None
     """Memory of each node in GB; null: Slurm's default."""
     timeout_min: PositiveInt = 600
@@ -59,8 +59,8 @@ class Partition(Section):
             raise ValueError(f"tasks_per_node {self.tasks_per_node} must equal gpus_per_node {self.gpus_per_node}")
         if self.executor == "slurm" and self.cpus_per_task is None:
             raise ValueError("cpus_per_task is needed on a Slurm partition")
-        if self.executor == "local" and self.num_nodes != 1:
-            raise ValueError("num_nodes must be 1 on this machine")
+        if self.executor == "local" and (self.num_nodes != 1 or self.cpus_per_task is not None):
+            raise ValueError("this machine is one node and shares its cores evenly: leave num_nodes and cpus_per_task")
         if self.save_margin_s >= self.timeout_min * 60:
             raise ValueError("save_margin_s is longer than timeout_min")
         return self

@@ -66,7 +66,7 @@ def load(name: str) -> Callable[[RunConfig, Partition], StageResult]:
     """
     module = _import_from_checkout(find(name).module)
     run: Any = module.run
-    return run  # type: ignore[no-any-return]
+    return run
 
 
 def _import_from_checkout(name: str) -> ModuleType:

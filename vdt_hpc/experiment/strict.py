@@ -25,7 +25,9 @@ _Loader.yaml_implicit_resolvers = {  # a copy: the resolvers of SafeLoader itsel
     first: list(resolvers) for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
 )
 
 
@@ -69,7 +71,7 @@ def _read(path: Path) -> tuple[Tree, dict[Location, int]]:
         if node is None:
             return {}, lines
         _note_lines(node, (), lines, path)
-        tree = loader.construct_document(node)  # type: ignore[no-untyped-call]
+        tree = loader.construct_document(node)
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
@@ -139,5 +141,12 @@ def _field_names(model: type[BaseModel], location: Location) -> list[str]:
 
 
 def _kind(value: object) -> str:
-    names = {str: "text", int: "whole number", float: "number", bool: "true/false", list: "list", dict: "section"}
+    names = {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "true/false",
+        list: "list",
+        dict: "section",
+    }
     return "nothing" if value is None else names.get(type(value), type(value).__name__)

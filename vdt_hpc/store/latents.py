@@ -19,10 +19,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from vdt_hpc import files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig, Split, latents_signature
 from vdt_hpc.experiment.paths import RunPaths
-from vdt_hpc import files
 
 MANIFEST = "manifest.json"
 HalfArray = npt.NDArray[np.float16]
@@ -73,9 +73,7 @@ def shard_name(split: Split, index: int) -> str:
     return f"{split}-{index:05d}.h5"
 
 
-def write_shard(
-    path: Path, mean: HalfArray, std: HalfArray, clip_ids: Sequence[str], frames: ByteArray | None
-) -> None:
+def write_shard(path: Path, mean: HalfArray, std: HalfArray, clip_ids: Sequence[str], frames: ByteArray | None) -> None:
     """Write one shard, finished by rename.
 
     Args:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vdt_hpc.errors import UserError
 from vdt_hpc import files
+from vdt_hpc.errors import UserError
 
 
 @dataclass(frozen=True)

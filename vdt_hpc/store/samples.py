@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from vdt_hpc.errors import UserError
 from vdt_hpc import files
+from vdt_hpc.errors import UserError
 
 SAMPLES = "samples.json"
 CLIPS_PER_PART = 8

@@ -1,0 +1,112 @@
+"""From a partition to a submitit executor: the one place that knows the names of submission parameters."""
+
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from vdt_hpc.cluster.job import StageJob
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.experiment.paths import checkout
+
+MAX_REQUEUES = 10_000  # submitit's own cap counts time limits, which are this program's normal life
+
+
+class _SlurmExecutor(submitit.SlurmExecutor):
+    """SlurmExecutor that can be made, and can print its submission, where Slurm is not installed."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        return 2
+
+
+def slurm_parameters(partition: Partition, job_name: str, after_jobs: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Parameters of one Slurm job: one task per GPU under srun, requeued at will, all tasks ending with the first.
+
+    Args:
+        partition: where.
+        job_name: as squeue shows it.
+        after_jobs: ids of jobs that must end well before this one starts.
+    """
+    additional: dict[str, Any] = {"requeue": True}
+    if after_jobs:
+        additional["dependency"] = "afterok:" + ":".join(after_jobs)
+        additional["kill-on-invalid-dep"] = "yes"  # else a job pends for ever when its parent is cancelled
+    python_path = f"export PYTHONPATH={shlex.quote(str(checkout()))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    parameters = {
+        "job_name": job_name,
+        "partition": partition.slurm_partition or partition.name,
+        "time": partition.timeout_min,
+        "nodes": partition.num_nodes,
+        "ntasks_per_node": partition.num_tasks_per_node,
+        "cpus_per_task": partition.cpus_per_task,
+        "gpus_per_node": None if partition.gres else partition.gpus_per_node or None,
+        "gres": partition.gres,
+        "mem": None if partition.mem_gb is None else f"{round(partition.mem_gb * 1024)}M",
+        "account": partition.account,
+        "qos": partition.qos,
+        "constraint": partition.constraint,
+        "signal_delay_s": partition.save_margin_s,
+        "setup": [*partition.setup, python_path],
+        # srun of Slurm 22.05 and later does not inherit --cpus-per-task from sbatch.
+        "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={partition.cpus_per_task}"],
+        "additional_parameters": additional,
+    }
+    stated = {key: value for key, value in parameters.items() if value is not None}
+    return stated if partition.wckey else stated | {"wckey": None}
+
+
+def slurm_executor(
+    partition: Partition, folder: Path, job_name: str, after_jobs: tuple[str, ...] = ()
+) -> submitit.SlurmExecutor:
+    """An executor whose jobs write their logs and pickles to `folder`, which all nodes share."""
+    executor = _SlurmExecutor(folder, max_num_timeout=MAX_REQUEUES)
+    executor.update_parameters(**slurm_parameters(partition, job_name, after_jobs))
+    return executor
+
+
+def submission_text(executor: submitit.SlurmExecutor) -> str:
+    """The exact text that sbatch is given."""
+    return executor._make_submission_file_text(executor._submitit_command_str, "")
+
+
+def submit_to_slurm(executor: submitit.SlurmExecutor, job: StageJob) -> str:
+    """Submit one job; returns its id.
+
+    Raises:
+        UserError: there is no sbatch here, or it refuses the job (its own words follow).
+    """
+    if shutil.which("sbatch") is None:
+        raise UserError("sbatch is not on PATH; run this on a login node of the cluster, or use --partition local")
+    try:
+        return str(executor.submit(job).job_id)
+    except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
+        raise UserError(f"sbatch refused the job: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise UserError(f"cannot write {executor.folder}: {error.strerror}; choose another --root") from None
+
+
+def local_executor(partition: Partition, folder: Path) -> submitit.LocalExecutor:
+    """An executor that starts the partition's tasks as processes of this machine."""
+    try:
+        executor = submitit.LocalExecutor(folder)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}; choose another --root") from None
+    executor.update_parameters(
+        timeout_min=partition.timeout_min,
+        tasks_per_node=partition.num_tasks_per_node,
+        gpus_per_node=partition.gpus_per_node,
+        signal_delay_s=partition.save_margin_s,
+    )
+    if partition.setup:
+        executor.update_parameters(setup=list(partition.setup))
+    home = str(checkout())
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if home not in known:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [home, *known]))
+    return executor

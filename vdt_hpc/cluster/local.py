@@ -1,0 +1,172 @@
+"""Run a stage on this machine: start its tasks, show what task 0 prints, pass on a stop, read how it ended."""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import submitit
+
+from vdt_hpc.cluster.executor import local_executor
+from vdt_hpc.cluster.job import Outcome, StageJob
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.progress import TERMINAL_COLUMNS
+
+POLL_S = 0.1
+GRACE_S = 20.0
+"""Seconds that the other tasks get to end after one has failed."""
+
+
+class StageFailed(Exception):
+    """A stage crashed; the message is one line that names the log with the traceback."""
+
+
+def run_local(job: StageJob, partition: Partition, jobs_folder: Path) -> Outcome:
+    """Run a stage to its end as processes of this machine; returns the outcome of task 0.
+
+    Ctrl-C (or TERM) asks the tasks to save and end, a second one kills them.
+
+    Raises:
+        UserError: the stage ended with a user's mistake on any task.
+        StageFailed: a task crashed or was killed.
+    """
+    folder = _new_folder(jobs_folder, job.stage)
+    with _terminal_width(), _interrupts_ignored():
+        started = local_executor(partition, folder).submit(job)
+    with _term_as_interrupt():
+        _follow(started, folder, partition.world_size)
+    outcomes = [_outcome(started, folder, rank) for rank in range(partition.world_size)]
+    for rank, outcome in enumerate(outcomes):
+        if outcome.status == "error":
+            raise UserError(outcome.message)
+        if outcome.status == "crashed":
+            log = _log(started, rank).with_suffix(".err")
+            raise StageFailed(f"stage {job.stage} crashed on task {rank}: {outcome.message}; the traceback is in {log}")
+    return outcomes[0]
+
+
+def _new_folder(jobs_folder: Path, stage: str) -> Path:
+    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{stage}"
+    for count in range(1000):
+        folder = jobs_folder / (f"{stem}-{count}" if count else stem)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if jobs_folder.is_dir():
+                continue
+            raise UserError(f"{jobs_folder} is not a folder; remove it or choose another --root") from None
+        except OSError as error:
+            raise UserError(f"cannot write {jobs_folder}: {error.strerror}; choose another --root") from None
+        return folder
+    raise UserError(f"too many jobs started within one second under {jobs_folder}; try again")
+
+
+def _log(job: "submitit.Job[Any]", rank: int) -> Path:
+    return submitit.core.utils.JobPaths(job.paths.folder, job.job_id, rank).stdout
+
+
+def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int) -> None:
+    """Copy task 0's output to ours until the job has ended."""
+    interrupts = 0
+    failed_since: float | None = None
+    position = 0
+    while True:
+        ended = job.done()  # asked before reading, so that the last bytes are read after the end
+        try:
+            position = _copy_from(_log(job, 0), position)
+            if ended:
+                return
+            if failed_since is None and _any_failed(job, folder, num_tasks):
+                failed_since = time.monotonic()
+            if failed_since is not None and time.monotonic() - failed_since > GRACE_S:
+                _kill(job)
+            time.sleep(POLL_S)
+        except KeyboardInterrupt:
+            interrupts += 1
+            if interrupts == 1:
+                print("\nstopping: the tasks save and end (once more to kill them)", file=sys.stderr, flush=True)
+                os.kill(int(job.job_id), signal.SIGTERM)  # the controller passes it to every task
+            else:
+                _kill(job)
+
+
+def _copy_from(path: Path, position: int) -> int:
+    """Copy what a log has gained since `position` to our output, as bytes: progress bars redraw in place."""
+    if not path.exists():
+        return position
+    with path.open("rb") as log:
+        log.seek(position)
+        gained = log.read()
+    sys.stdout.flush()
+    sys.stdout.buffer.write(gained)
+    sys.stdout.buffer.flush()
+    return position + len(gained)
+
+
+def _any_failed(job: "submitit.Job[Any]", folder: Path, num_tasks: int) -> bool:
+    outcomes = (Outcome.read(folder, job.job_id, rank) for rank in range(num_tasks))
+    return any(outcome is not None and outcome.status in ("error", "crashed") for outcome in outcomes)
+
+
+def _outcome(job: "submitit.Job[Any]", folder: Path, rank: int) -> Outcome:
+    outcome = Outcome.read(folder, job.job_id, rank)
+    if outcome is None:
+        last_words = _last_line(_log(job, rank).with_suffix(".err"))
+        return Outcome("crashed", f"it ended without a result ({last_words})", {})
+    return outcome
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").split("\n") if path.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
+
+
+def _kill(job: "submitit.Job[Any]") -> None:
+    """Kill every task, then their controller ends by itself (Linux lists a process's children under /proc)."""
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        children = Path(f"/proc/{job.job_id}/task/{job.job_id}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Start children that ignore the terminal's Ctrl-C: they are asked to stop by TERM, which lets them save."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def _term_as_interrupt() -> Iterator[None]:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextlib.contextmanager
+def _terminal_width() -> Iterator[None]:
+    """Tell the tasks to draw bars, if this process has a terminal to show them on."""
+    if not sys.stdout.isatty():
+        yield
+        return
+    os.environ[TERMINAL_COLUMNS] = str(shutil.get_terminal_size().columns)
+    try:
+        yield
+    finally:
+        del os.environ[TERMINAL_COLUMNS]

@@ -1,0 +1,55 @@
+"""What the front doors share: arguments whose mistakes are one line, and configurations found by name."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment import strict
+from vdt_hpc.experiment.config import RunConfig, Section
+from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.experiment.paths import checkout
+
+SectionT = TypeVar("SectionT", bound=Section)
+USER_ERROR = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """ArgumentParser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise UserError(f"{message}; see --help")
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """Run a front door's body; a user's mistake becomes one line on stderr and exit status 2."""
+    try:
+        return command()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+
+
+def load_run(name: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """A run configuration, by name (`configs/run/NAME.yaml`) or by path."""
+    return _load(RunConfig, "run", name, overrides)
+
+
+def load_partition(name: str) -> Partition:
+    """A partition, by name (`configs/partition/NAME.yaml`) or by path."""
+    return _load(Partition, "partition", name, ())
+
+
+def _load(model: type[SectionT], kind: str, name: str, overrides: Sequence[str]) -> SectionT:
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name) if Path(name).is_absolute() or Path(name).exists() else checkout() / name
+        return strict.load(model, path, overrides)
+    folder = checkout() / "configs" / kind
+    path = folder / f"{name}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise UserError(f"unknown {kind} {name!r}; known: {known}; or give the path of a YAML file")
+    return strict.load(model, path, overrides)
