@@ -8,9 +8,10 @@ from typing import NoReturn, TypeVar
 
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import strict
-from vdt_hpc.experiment.config import RunConfig, Section
+from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import checkout
+from vdt_hpc.experiment.section import Section
 
 SectionT = TypeVar("SectionT", bound=Section)
 USER_ERROR = 2

@@ -75,18 +75,24 @@ class ProcessGroup:
 
     def _join(self, folder: Path) -> None:
         from torch import distributed
-        from torch.distributed.distributed_c10d import TCPStore
 
         address = folder / f"rendezvous-{self.task.job_id}.json"
         if self.task.rank == 0:
             # Port 0: the system chooses a free one, so that jobs on one node cannot collide.
-            store = TCPStore("0.0.0.0", 0, self.task.world_size, True, RENDEZVOUS_TIMEOUT, wait_for_workers=False)
             local = os.environ["SUBMITIT_EXECUTOR"] == "local"
             host = "127.0.0.1" if local else socket.gethostname()
+            store = distributed.TCPStore(
+                "127.0.0.1" if local else "0.0.0.0",
+                0,
+                self.task.world_size,
+                is_master=True,
+                timeout=RENDEZVOUS_TIMEOUT,
+                wait_for_workers=False,
+            )
             files.write_json(address, {"host": host, "port": store.port})
         else:
             host, port = _wait_for_address(address)
-            store = TCPStore(host, port, self.task.world_size, False, RENDEZVOUS_TIMEOUT)
+            store = distributed.TCPStore(host, port, self.task.world_size, False, RENDEZVOUS_TIMEOUT)
         backend = "nccl" if self.device.type == "cuda" else "gloo"
         distributed.init_process_group(
             backend,

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from vdt_hpc.commandline import Parser, load_partition, load_run, run_command
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages
-from vdt_hpc.experiment.config import RunConfig, latents_signature, signature
+from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition, plan_batch
 from vdt_hpc.experiment.paths import RunPaths, paths_for
+from vdt_hpc.experiment.signature import latents_signature, signature
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
@@ -74,7 +75,7 @@ def _describe(names: list[str], config: RunConfig, partition: Partition, paths: 
         f"run          {config.name} (signature {signature(config)}) in {paths.run}",
         f"stages       {' -> '.join(names)}",
         f"latents      {paths.latents.name} (signature {latents_signature(config)})",
-        f"partition    {partition.name}: {partition.num_nodes} node(s), {hardware} each, {partition.world_size} task(s)",
+        f"partition    {partition.name}: {partition.num_nodes} node(s) with {hardware}, {partition.world_size} task(s)",
         f"batch        global {plan.global_clips} clips = {share} clips on each of {partition.world_size} task(s), "
         f"micro-batches of at most {largest} (limit {partition.max_clips_per_gpu}), accumulation {plan.accumulation}",
         f"training     {config.train.total_clips:,} clips = {updates:,} updates, {config.train.precision}, "

@@ -2,45 +2,28 @@
 
 A run configuration never says where it runs (see `partition.py`), so moving to other GPUs cannot fork an experiment.
 Every field is documented below it. A field marked `HOW` or `WHERE` does not change what the run computes and stays
-out of `signature()`; so do whole sections that a later stage reads (`sample`, `evaluate`).
+out of its signature (see `signature.py`).
 """
 
-import hashlib
-import json
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-@dataclass(frozen=True)
-class Unsigned:
-    """Marks a field that the signature leaves out, with the reason."""
-
-    reason: str
-
-
-HOW = Unsigned("how the work is done, not what comes out")
-WHERE = Unsigned("where things lie")
-
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+from vdt_hpc.experiment.section import (
+    HOW,
+    WHERE,
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+)
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 TaskName = Literal["prediction", "unconditional"]
 RESERVED_NAMES = ("frames", "latents", "weights", "autoencoders")
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, strict about types and names, documented by the docstrings under the fields."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, validate_default=True, use_attribute_docstrings=True
-    )
 
 
 class DataConfig(Section):
@@ -315,34 +298,3 @@ class RunConfig(Section):
     def latent_height(self) -> int:
         """Cells along one side of a latent."""
         return self.data.frame_height_px // self.autoencoder.downsampling
-
-
-def signature(config: RunConfig) -> str:
-    """Hash of everything that decides which weights the run trains (12 hex digits); the partition is not in it."""
-    return _digest(_signed(config, ("sample", "evaluate", "autoencoder_training")))
-
-
-def latents_signature(config: RunConfig) -> str:
-    """Hash of everything that decides the latents (12 hex digits): source recipe, geometry, autoencoder."""
-    signed = _signed(config, ())
-    return _digest({section: signed[section] for section in ("data", "streets", "autoencoder")})
-
-
-def frames_signature(config: RunConfig) -> str:
-    """Hash of everything that decides the made-up clips (12 hex digits)."""
-    signed = _signed(config, ())
-    return _digest([signed["streets"], config.data.frames_per_clip])
-
-
-def _signed(section: Section, left_out: tuple[str, ...]) -> dict[str, Any]:
-    signed: dict[str, Any] = {}
-    for name, field in type(section).model_fields.items():
-        if name in left_out or any(isinstance(mark, Unsigned) for mark in field.metadata):
-            continue
-        value = getattr(section, name)
-        signed[name] = _signed(value, ()) if isinstance(value, Section) else value
-    return signed
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import BatchConfig, NonNegativeInt, PositiveFloat, PositiveInt, Section
+from vdt_hpc.experiment.config import BatchConfig
+from vdt_hpc.experiment.section import NonNegativeInt, PositiveFloat, PositiveInt, Section
 
 
 class Partition(Section):

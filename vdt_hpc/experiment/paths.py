@@ -4,8 +4,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from vdt_hpc.experiment.config import RunConfig, frames_signature, latents_signature
+from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.experiment.signature import frames_signature, latents_signature
 
 
 def checkout() -> Path:

@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import RunConfig, Split, latents_signature
+from vdt_hpc.experiment.config import RunConfig, Split
 from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc.experiment.signature import latents_signature
 
 MANIFEST = "manifest.json"
 HalfArray = npt.NDArray[np.float16]

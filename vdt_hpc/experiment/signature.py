@@ -1,0 +1,39 @@
+"""Names for what a run configuration computes: hashes that see neither the partition nor where things lie."""
+
+import hashlib
+import json
+from typing import Any
+
+from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.section import Section, Unsigned
+
+
+def signature(config: RunConfig) -> str:
+    """Hash of everything that decides which weights the run trains (12 hex digits); the partition is not in it."""
+    return _digest(_signed(config, ("sample", "evaluate", "autoencoder_training")))
+
+
+def latents_signature(config: RunConfig) -> str:
+    """Hash of everything that decides the latents (12 hex digits): source recipe, geometry, autoencoder."""
+    signed = _signed(config, ())
+    return _digest({section: signed[section] for section in ("data", "streets", "autoencoder")})
+
+
+def frames_signature(config: RunConfig) -> str:
+    """Hash of everything that decides the made-up clips (12 hex digits)."""
+    signed = _signed(config, ())
+    return _digest([signed["streets"], config.data.frames_per_clip])
+
+
+def _signed(section: Section, left_out: tuple[str, ...]) -> dict[str, Any]:
+    signed: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        if name in left_out or any(isinstance(mark, Unsigned) for mark in field.metadata):
+            continue
+        value = getattr(section, name)
+        signed[name] = _signed(value, ()) if isinstance(value, Section) else value
+    return signed
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
