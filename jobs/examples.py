@@ -1,0 +1,171 @@
+"""What training sees: an example is a pure function of (seed, position).
+
+Position p is the p-th clip of the run, whatever the machine, the number of GPUs or the number of restarts. Every draw
+comes from a counter-based stream keyed by (seed, purpose, position), so there is no sampler state to save.
+
+Legend: B clips, T frames, C latent channels, h x w latent cells.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.config import RunConfig, Split, TaskName
+from vdt_hpc.model import masks
+from vdt_hpc.model.noise import stream
+from vdt_hpc.store.latents import LatentSet
+
+FloatArray = npt.NDArray[np.float32]
+HalfArray = npt.NDArray[np.float16]
+
+PERMUTATION, CHOICES, NOISE, POSTERIOR = 0, 1, 2, 3
+"""Purposes of the streams of training examples; validation adds VALIDATION."""
+VALIDATION = 8
+
+
+@dataclass(frozen=True)
+class Example:
+    """Everything that is drawn for one example, but for its noise."""
+
+    position: int
+    clip: int
+    """Index of the clip in its split."""
+    start_frame: int
+    flip: int
+    """0: as filmed; 1: mirrored."""
+    task: TaskName
+    given_frames: int
+    time: int
+    """Diffusion time, from 0."""
+    purpose: int = 0
+    """0: training; VALIDATION."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples ready for the model."""
+
+    examples: tuple[Example, ...]
+    clean: FloatArray
+    """(B, T, C, h, w) scaled latents: the posterior's mean where given, a draw from it where generated."""
+    noise: FloatArray
+    """(B, T, C, h, w)"""
+    masks: list[masks.Mask]
+    """(T,) each."""
+
+    @property
+    def times(self) -> npt.NDArray[np.int64]:
+        """(B,)"""
+        return np.array([example.time for example in self.examples], np.int64)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """A split's latents in memory: means and standard deviations, (clips, flips, T, C, h, w) float16, not scaled."""
+
+    mean: HalfArray
+    std: HalfArray
+    scaling_factor: float
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+
+def read_moments(latents: LatentSet, split: Split, num_clips: int | None = None) -> Moments:
+    """Read a split into memory; `num_clips` limits it to its first clips, which then come without flips.
+
+    Raises:
+        UserError: the training split is empty, or a shard cannot be read.
+    """
+    clips = latents.split(split)
+    if split == "train" and not len(clips):
+        raise UserError(f"the latents at {latents.folder} have no training clips; give the stage encode more frames")
+    flips = clips.num_flips() if num_clips is None else 1
+    count = len(clips) if num_clips is None else min(num_clips, len(clips))
+    pairs = [[clips.moments(clip, flip) for flip in range(flips)] for clip in range(count)]
+    mean, std = (np.array([[pair[part] for pair in row] for row in pairs]) for part in (0, 1))
+    return Moments(mean, std, latents.manifest.scaling_factor)
+
+
+class Drawer:
+    """Draws examples of a run.
+
+    Args:
+        config: the run; its seed, tasks and times matter here.
+        num_clips: clips of the split.
+        num_flips: 1, or 2 where mirrored clips may be drawn.
+        clip_frames: frames of a stored clip.
+    """
+
+    def __init__(self, config: RunConfig, num_clips: int, num_flips: int, clip_frames: int) -> None:
+        self._config, self._num_clips, self._num_flips = config, num_clips, num_flips
+        self._num_starts = clip_frames - config.model.num_frames + 1
+        weights = config.tasks.weights()
+        self._tasks: list[TaskName] = list(weights)
+        self._bounds = np.cumsum(list(weights.values()))
+
+    def training(self, position: int) -> Example:
+        """The `position`-th example of the run; each epoch is a permutation of all clips."""
+        epoch, index = divmod(position, self._num_clips)
+        clip = int(epoch_order(self._config.seed, epoch, self._num_clips)[index])
+        draw = stream(self._config.seed, CHOICES, position)
+        return Example(
+            position=position,
+            clip=clip,
+            start_frame=int(draw.integers(self._num_starts)),
+            flip=int(draw.integers(self._num_flips)),
+            time=int(draw.integers(self._config.diffusion.num_train_steps)),
+            **self._task(draw),
+        )
+
+    def validation(self, index: int, total: int) -> Example:
+        """The `index`-th of `total` fixed validation examples: clips in turn from frame 0, times spread evenly."""
+        draw = stream(self._config.seed, VALIDATION + CHOICES, index)
+        spread = stream(self._config.seed, VALIDATION + PERMUTATION, total).permutation(total)
+        return Example(
+            position=index,
+            clip=index % self._num_clips,
+            start_frame=0,
+            flip=0,
+            time=int((spread[index] + 0.5) / total * self._config.diffusion.num_train_steps),
+            purpose=VALIDATION,
+            **self._task(draw),
+        )
+
+    def _task(self, draw: np.random.Generator) -> dict[str, object]:
+        tasks = self._config.tasks
+        chosen = self._tasks[int(np.searchsorted(self._bounds, draw.random(), side="right"))]
+        length = int(draw.integers(tasks.prefix_min_frames, tasks.prefix_max_frames + 1))
+        return {"task": chosen, "given_frames": length if chosen == "prediction" else 0}
+
+
+@lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, num_clips: int) -> npt.NDArray[np.int64]:
+    """Order of the clips in an epoch, a permutation of 0 .. num_clips - 1."""
+    return stream(seed, PERMUTATION, epoch).permutation(num_clips)
+
+
+def prepare(config: RunConfig, moments: Moments, examples: Sequence[Example]) -> Batch:
+    """Turn drawn examples into the model's arrays."""
+    T = config.model.num_frames
+    shape = (T, *moments.mean.shape[3:])
+    chosen = [masks.for_task(example.task, T, example.given_frames) for example in examples]
+    clean = np.empty((len(examples), *shape), np.float32)
+    noise = np.empty_like(clean)
+    for row, (example, mask) in enumerate(zip(examples, chosen, strict=True)):
+        frames = slice(example.start_frame, example.start_frame + T)
+        mean = moments.mean[example.clip, example.flip, frames].astype(np.float32)
+        std = moments.std[example.clip, example.flip, frames].astype(np.float32)
+        draw = normal(config.seed, example.purpose + POSTERIOR, example.position, shape)
+        clean[row] = (mean + std * draw * mask[:, None, None, None]) * np.float32(moments.scaling_factor)
+        noise[row] = normal(config.seed, example.purpose + NOISE, example.position, shape)
+    return Batch(tuple(examples), clean, noise, chosen)
+
+
+def normal(seed: int, purpose: int, position: int, shape: tuple[int, ...]) -> FloatArray:
+    """Standard normal draws that depend on (seed, purpose, position) alone."""
+    return stream(seed, purpose, position).standard_normal(shape, np.float32)

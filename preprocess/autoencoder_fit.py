@@ -1,0 +1,157 @@
+"""Fitting a small AutoencoderKL to frames in memory: batches, objective, loop, measurement.
+
+Everything random is a function of (seed, step), so a training that was stopped goes on as if it had not been.
+
+Legend: N frames in memory, B frames in a batch, H x W pixels of a stored frame, S side of the square it becomes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vdt_hpc.experiment.config import AutoencoderTrainingConfig
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import AutoencoderKL
+
+WARMUP_STEPS = 200
+EMA_DECAY = 0.999
+GRAD_CLIP_NORM = 1.0
+LATENT_CHANNELS = 4
+NORM_GROUPS = 8
+_FLOOR = 1e-5
+"""Added to squared errors (of values in [-1, 1]) so that a perfect frame has a finite logarithm."""
+
+ByteArray = npt.NDArray[np.uint8]
+Tensors = dict[str, "torch.Tensor"]
+
+
+def build(settings: AutoencoderTrainingConfig, frame_height_px: int, seed: int) -> AutoencoderKL:
+    """A fresh autoencoder with weights drawn from ``seed``. No attention: it serves any frame size alike."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(seed)
+    levels = len(settings.block_channels)
+    return AutoencoderKL(
+        block_out_channels=settings.block_channels,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=NORM_GROUPS,
+        mid_block_add_attention=False,
+        sample_size=frame_height_px,
+        scaling_factor=1.0,
+        force_upcast=False,
+    )
+
+
+def augment(frame: ByteArray, rng: np.random.Generator, side_px: int) -> ByteArray:
+    """A training square (S, S, 3) from a frame (H, W, 3).
+
+    Half of the squares are the centre square as it is encoded; the others lie and measure at random. Flips and colours
+    vary, so that the autoencoder also serves streets, lights and cameras that it has not seen.
+    """
+    height_px, width_px = frame.shape[:2]
+    largest_px = min(height_px, width_px)
+    if rng.random() < 0.5:
+        crop_px, left, top = float(largest_px), (width_px - largest_px) / 2, (height_px - largest_px) / 2
+    else:
+        crop_px = largest_px * rng.uniform(0.5, 1.0)
+        left, top = rng.uniform(0, width_px - crop_px), rng.uniform(0, height_px - crop_px)
+    box = (left, top, left + crop_px, top + crop_px)
+    square = Image.fromarray(frame).resize((side_px, side_px), Image.Resampling.LANCZOS, box=box)
+    pixels = np.asarray(square)
+    if rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    if rng.random() < 0.6:
+        gains = rng.uniform(0.75, 1.25) * rng.uniform(0.9, 1.1, 3)
+        pixels = np.clip(pixels * gains + rng.uniform(-20.0, 20.0), 0, 255).astype(np.uint8)
+    if rng.random() < 0.1:
+        pixels = pixels[..., rng.permutation(3)]
+    return np.ascontiguousarray(pixels)
+
+
+def draw_batch(frames: ByteArray, settings: AutoencoderTrainingConfig, side_px: int, seed: int, step: int) -> ByteArray:
+    """The batch (B, S, S, 3) of one step, from frames (N, H, W, 3)."""
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, step])))
+    chosen = rng.integers(len(frames), size=settings.batch_frames)
+    return np.stack([augment(frames[index], rng, side_px) for index in chosen])
+
+
+def learning_rate(settings: AutoencoderTrainingConfig, step: int) -> float:
+    """Linear warm-up, then half a cosine down to zero at the last step."""
+    warmup = min(1.0, (step + 1) / WARMUP_STEPS)
+    return settings.lr * warmup * 0.5 * (1.0 + math.cos(math.pi * step / settings.num_steps))
+
+
+def objective(
+    model: AutoencoderKL, images: torch.Tensor, kl_weight: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss, and mean PSNR in dB of the training reconstructions, for images (B, 3, S, S) in [-1, 1].
+
+    Loss: mean over frames of log(mean squared error) + ``kl_weight`` per nat of KL(posterior || standard normal), the
+    KL summed over a frame's latent. At the optimum the noise of the posterior makes about ``kl_weight`` x (latent
+    numbers) / 2 of the squared error.
+    """
+    import torch
+
+    with torch.autocast(images.device.type, torch.bfloat16):
+        posterior = model.encode(images).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(images.device)
+        restored = model.decode(posterior.mean + posterior.std * noise).sample
+    squared = (restored.float() - images).square().flatten(1).mean(1)
+    mean, log_variance = posterior.mean.float(), posterior.logvar.float()
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).flatten(1).sum(1)
+    logarithm = torch.log(squared + _FLOOR)
+    psnr_db = 10.0 * (math.log10(4.0) - logarithm.detach() / math.log(10.0))
+    return (logarithm + kl_weight * divergence).mean(), psnr_db.mean()
+
+
+class Fit:
+    """The state of a training: weights, their moving average, AdamW's moments, and the number of steps taken."""
+
+    def __init__(self, settings: AutoencoderTrainingConfig, side_px: int, seed: int, device: torch.device) -> None:
+        import torch
+
+        self.settings, self.side_px, self.seed, self.device = settings, side_px, seed, device
+        self.model = build(settings, side_px, seed).to(device).to(memory_format=torch.channels_last)
+        self.average: Tensors = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=settings.lr, weight_decay=0.0, fused=True)
+        self.step = 0
+
+    def advance(self, frames: ByteArray) -> float:
+        """One optimizer update; returns the PSNR in dB of the batch's reconstructions."""
+        import torch
+
+        batch = draw_batch(frames, self.settings, self.side_px, self.seed, self.step)
+        images = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, self.step)
+        loss, psnr_db = objective(self.model, images, self.settings.kl_weight, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRAD_CLIP_NORM)
+        self.optimizer.step()
+        self.step += 1
+        # A young average would remember the random start: it looks back over a tenth of the steps at most.
+        decay = min(EMA_DECAY, (1.0 + self.step) / (10.0 + self.step))
+        with torch.no_grad():
+            for name, value in self.model.named_parameters():
+                self.average[name].lerp_(value.detach(), 1.0 - decay)
+        return float(psnr_db)
+
+    def averaged(self) -> AutoencoderKL:
+        """A copy of the model that carries the averaged weights, in evaluation mode."""
+        model = build(self.settings, self.side_px, self.seed)
+        model.load_state_dict({name: value.cpu() for name, value in self.average.items()})
+        return model.eval()

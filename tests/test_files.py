@@ -1,0 +1,66 @@
+"""Finishing files: whole or not there, whatever happens on the way."""
+
+import subprocess
+
+import pytest
+
+from vdt_hpc import files
+from vdt_hpc.errors import UserError
+
+
+def test_a_finished_file_replaces_the_old_one(tmp_path):
+    path = tmp_path / "deep" / "x.txt"
+    files.write_text(path, "one")
+    files.write_text(path, "two")
+    assert path.read_text() == "two"
+    assert [child.name for child in path.parent.iterdir()] == ["x.txt"]
+
+
+def test_a_failure_leaves_the_old_file_and_no_rubbish(tmp_path):
+    path = tmp_path / "x.txt"
+    files.write_text(path, "old")
+    with pytest.raises(RuntimeError), files.finish(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_folder_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), files.finish_folder(tmp_path / "f") as temporary:
+        (temporary / "x").write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "\xff"])
+def test_damaged_json_is_said(tmp_path, text):
+    path = tmp_path / "x.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match="damaged"):
+        files.read_json(path)
+
+
+def test_sha256(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"abc")
+    assert files.sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of one megabyte."""
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_a_full_disk_is_one_line_and_the_old_file_stays(small_disk):
+    path = small_disk / "x.txt"
+    files.write_text(path, "old")
+    with pytest.raises(UserError, match="the disk is full"):
+        files.write_text(path, "x" * 2_000_000)
+    assert path.read_text() == "old"
+    assert list(small_disk.iterdir()) == [path]
