@@ -68,7 +68,7 @@ class ProcessGroup:
         import torch
 
         self.task = task
-        self.device = _device(task)
+        self.device = device_of(task)
         torch.set_num_threads(cpus_of_task(task))
         if task.world_size > 1:
             self._join(folder)
@@ -174,7 +174,18 @@ def cpus_of_task(task: Task) -> int:
     return max(1, len(os.sched_getaffinity(0)) // task.world_size)
 
 
-def _device(task: Task) -> "torch.device":
+def seconds_left(timeout_min: float) -> float:
+    """Seconds until the job's time limit: Slurm's end time where it is told, else counted from this process's start."""
+    end = os.environ.get("SLURM_JOB_END_TIME")
+    if end:
+        return float(end) - time.time()
+    started_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - started_ticks / os.sysconf("SC_CLK_TCK")
+    return timeout_min * 60 - age_s
+
+
+def device_of(task: Task) -> "torch.device":
+    """The device of a task: its GPU where there are GPUs (made the current one), else the CPU."""
     import torch
 
     if not torch.cuda.is_available():

@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,13 +156,16 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(path, provenance, hashes)
 
 
-def newest(folder: Path, signature: str, verify: bool = True) -> Checkpoint | None:
-    """The newest valid checkpoint of a run, or None; prints a line for each damaged one that is skipped.
+def newest(
+    folder: Path, signature: str, verify: bool = True, say: Callable[[str], None] = print
+) -> Checkpoint | None:
+    """The newest valid checkpoint of a run, or None; says a line for each damaged one that is skipped.
 
     Args:
         folder: the run's folder of checkpoints.
         signature: `signature` of the run configuration.
         verify: also read every file and compare its hash; False looks at names and sizes alone.
+        say: takes the lines.
 
     Raises:
         UserError: a valid checkpoint belongs to another run configuration.
@@ -173,7 +176,7 @@ def newest(folder: Path, signature: str, verify: bool = True) -> Checkpoint | No
             if verify:
                 checkpoint.verify()
         except Damaged as damage:
-            print(f"skipping the damaged checkpoint {path}: {damage}", flush=True)
+            say(f"skipping the damaged checkpoint {path}: {damage}")
             continue
         found = checkpoint.provenance.signature
         if found != signature:

@@ -1,0 +1,106 @@
+"""The training's log: `progress.jsonl` for programs, TensorBoard for eyes, both keyed by clips seen.
+
+Every line has `kind`, `clips_seen` and `time` (UTC). Kinds:
+- `start`: training started or went on here; `partition`, `world_size`, `global_clips`, `code_commit`, `job`.
+- `train`: means over the updates since the line before: `loss`, `loss_by_task`, `mse`, `vb` (bits per element),
+  `grad_norm` (before clipping), `lr`, `clips_per_s`, `wait_s` (waiting for examples), `skipped_updates` (not finite,
+  since this start). A number that does not exist is null.
+- `validation`: `loss`, `loss_by_task`, `mse`, `vb` of the averaged weights on fixed examples; `num_examples`.
+
+After a rollback, lines beyond the resumed position are removed, so that every curve has one value per position.
+"""
+
+import datetime
+import json
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vdt_hpc import files
+
+
+class ProgressLog:
+    """Appends to both logs; one process of a run holds it. Use as a context manager.
+
+    Args:
+        path: `progress.jsonl`.
+        tensorboard: folder of TensorBoard's event files.
+        resumed_at: clips seen where this process goes on; 0 at the first start.
+    """
+
+    def __init__(self, path: Path, tensorboard: Path, resumed_at: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        truncate(path, resumed_at)
+        self._file = path.open("a", encoding="utf-8")
+        # Events at or after purge_step are hidden: those of updates that a rollback took back.
+        self._events = SummaryWriter(str(tensorboard), purge_step=resumed_at + 1)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> "ProgressLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._events.close()  # type: ignore[no-untyped-call]
+
+    def write(self, kind: str, clips_seen: int, **values: Any) -> None:
+        """Append one line; numbers also become TensorBoard scalars named `kind/name`."""
+        line = {"kind": kind, "clips_seen": clips_seen, "time": _now(), **_plain(values)}
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._file.flush()
+        for name, value in _scalars(values):
+            if kind != "start":
+                self._events.add_scalar(f"{kind}/{name}", value, clips_seen)  # type: ignore[no-untyped-call]
+        self._events.flush()  # type: ignore[no-untyped-call]
+
+
+def truncate(path: Path, resumed_at: int) -> None:
+    """Remove the lines of a log beyond a position, and a last line that a killed process left unfinished."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept, num_unreadable = [], 0
+    for line in lines:
+        try:
+            if json.loads(line)["clips_seen"] <= resumed_at:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            num_unreadable += 1
+    if num_unreadable:
+        print(f"{path}: removing {num_unreadable} unreadable line(s)", flush=True)
+    if len(kept) < len(lines):
+        num_taken_back = len(lines) - len(kept) - num_unreadable
+        if num_taken_back:
+            print(f"{path}: removing {num_taken_back} line(s) beyond clip {resumed_at:,}", flush=True)
+        files.write_text(path, "".join(line + "\n" for line in kept))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """The same values with null for numbers that are not finite (JSON has no NaN), floats to 7 digits."""
+    plain: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            plain[name] = _plain(value)
+        elif isinstance(value, float):
+            plain[name] = float(f"{value:.7g}") if math.isfinite(value) else None
+        else:
+            plain[name] = value
+    return plain
+
+
+def _scalars(values: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    scalars: list[tuple[str, float]] = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            scalars += _scalars(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and math.isfinite(value):
+            scalars.append((prefix + name, float(value)))
+    return scalars

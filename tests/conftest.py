@@ -1,0 +1,65 @@
+"""What tests of several rooms share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[1]
+
+
+class CommandLine:
+    """Runs `python -m vdt_hpc.MODULE` from the checkout, as a user would, writing under one root."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def arguments(self, module, *words):
+        return [sys.executable, "-m", f"vdt_hpc.{module}", *map(str, words), "--root", str(self.root)]
+
+    def start(self, module, *words, **options):
+        return subprocess.Popen(self.arguments(module, *words), cwd=HOME, text=True, **options)
+
+    def run(self, module, *words, env=None):
+        done = subprocess.run(
+            self.arguments(module, *words), cwd=HOME, capture_output=True, text=True, env={**os.environ, **(env or {})}
+        )
+        assert "Traceback" not in done.stdout + done.stderr, done.stderr
+        return done
+
+    def launch(self, *words, partition="local", run="smoke", env=None):
+        return self.run("launch", *words, "--partition", partition, "--run", run, env=env)
+
+    def refused(self, *words, **options):
+        """The one line of a launch that a user's mistake ends."""
+        done = self.launch(*words, **options)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+
+
+@pytest.fixture
+def command_line(tmp_path):
+    return CommandLine(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory):
+    """The whole pipeline, run once through the command line on the smoke configuration."""
+    line = CommandLine(tmp_path_factory.mktemp("pipeline") / "runs")
+    stages = ["streets", "encode", "train", "sample", "evaluate", "report"]
+    line.done = line.launch(*stages)
+    assert line.done.returncode == 0, line.done.stdout + line.done.stderr
+    line.run_folder = line.root / "smoke"
+    return line
+
+
+@pytest.fixture(scope="session")
+def two_tasks(tmp_path_factory):
+    """A partition file: this machine, two tasks."""
+    path = tmp_path_factory.mktemp("partition") / "two.yaml"
+    path.write_text("name: two\nexecutor: local\ntasks_per_node: 2\nmax_clips_per_gpu: 2\n")
+    return path
