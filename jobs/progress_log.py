@@ -5,7 +5,8 @@ Every line has `kind`, `clips_seen` and `time` (UTC). Kinds:
 - `train`: means over the updates since the line before: `loss`, `loss_by_task`, `mse`, `vb` (bits per element),
   `grad_norm` (before clipping), `lr`, `clips_per_s`, `wait_s` (waiting for examples), `skipped_updates` (not finite,
   since this start). A number that does not exist is null.
-- `validation`: `loss`, `loss_by_task`, `mse`, `vb` of the averaged weights on fixed examples; `num_examples`.
+- `validation`: `val_loss`, `val_loss_by_task`, `val_mse`, `val_vb` of the averaged weights on fixed examples;
+  `num_examples`.
 
 After a rollback, lines beyond the resumed position are removed, so that every curve has one value per position.
 """

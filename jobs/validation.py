@@ -43,7 +43,8 @@ class Validation:
                 losses = denoising_losses(average, trainer.diffusion, batch, self._group.device)
             tally.add(losses, [example.task for example in batch.examples])
         self._group.sum(tally.sums)
-        return {**tally.means(), "num_examples": tally.num_clips()}
+        means = {f"val_{name}": value for name, value in tally.means().items()}
+        return {**means, "num_examples": tally.num_clips()}
 
 
 class _Averaged(torch.nn.Module):

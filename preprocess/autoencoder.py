@@ -1,42 +1,207 @@
 """Stage `autoencoder`: train a small AutoencoderKL on the training frames of a run.
 
-    frames of the split train -> <output>/config.json, diffusion_pytorch_model.safetensors, training.json
+    frames -> <output>/config.json, diffusion_pytorch_model.safetensors (half precision), training.json (written last)
 
-For data sets that no pretrained autoencoder is at hand for, such as the made-up streets. The objective is the mean
-over frames of log(mean squared error), which is the PSNR that the stage reports, plus a KL term.
-
-Legend: B frames, H x W pixels (square), C latent channels, h x w latent cells.
+For data that no pretrained autoencoder is at hand for, such as the made-up streets. The weights are those averaged
+over the training; the scaling factor brings the latents of the training frames to unit standard deviation; the PSNR
+is measured on the test split with the weights as stored.
 """
 
 from __future__ import annotations
 
-import math
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from preprocess import frames as pixels
-from preprocess.sources import open_source
+from preprocess.frames import Clip
+from preprocess.sources import Source, open_source
 from vdt_hpc import dist, files
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import AutoencoderTrainingConfig, RunConfig, Split
+from vdt_hpc.experiment.config import AutoencoderTrainingConfig, RunConfig
 from vdt_hpc.experiment.partition import Partition
-from vdt_hpc.experiment.paths import checkout, paths_for
+from vdt_hpc.experiment.paths import RunPaths, checkout, paths_for
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.progress import Progress
 
 if TYPE_CHECKING:
-    import torch
     from diffusers import AutoencoderKL
 
+    from preprocess.autoencoder_fit import Fit
+
 RECORD = "training.json"
-STATE = "training-state.safetensors"
-WARMUP_STEPS = 200
-EMA_DECAY = 0.999
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 FRAME_STRIDE = 3
 """Neighbouring frames teach nearly the same: every third is kept in memory."""
-GRAD_CLIP_NORM = 1.0
+MOST_SCALING_FRAMES = 2000
+FRAMES_PER_BATCH = 64
 
 ByteArray = npt.NDArray[np.uint8]
+
+
+def run(config: RunConfig, partition: Partition) -> StageResult:
+    """Train the autoencoder, or go on with a training that was stopped.
+
+    Raises:
+        UserError: no section `autoencoder_training`, no frames, or the output holds another autoencoder.
+    """
+    settings = config.autoencoder_training
+    if settings is None:
+        raise UserError(f"run {config.name} has no section autoencoder_training; there is nothing to train")
+    output, recipe = checkout() / settings.output, _recipe(config, settings)
+    outputs = {"autoencoder": str(output)}
+    if _is_trained(output, recipe):
+        psnr_db = files.read_json(output / RECORD)["held_out"]["psnr_db"]
+        return StageResult(f"autoencoder: nothing to do, {psnr_db:.2f} dB on held-out frames", outputs=outputs)
+    task = dist.current_task()
+    if task.rank:
+        return StageResult("autoencoder: rank 0 trains alone", outputs=outputs)
+    paths = paths_for(config, partition)
+    source = open_source(config, paths.frames)
+    fit, stop = _train(config, settings, source, _state_path(paths, recipe), task)
+    if fit.step < settings.num_steps:
+        return StageResult(f"autoencoder: stopped by {stop.reason} at step {fit.step:,}", complete=False)
+    psnr_db = _publish(fit, source, config.data.frame_height_px, output, recipe)
+    _state_path(paths, recipe).unlink(missing_ok=True)
+    return StageResult(f"autoencoder: {psnr_db:.2f} dB on held-out frames, in {output}", outputs=outputs)
+
+
+def _recipe(config: RunConfig, settings: AutoencoderTrainingConfig) -> files.Json:
+    """Everything that decides the weights, as JSON."""
+    from preprocess.street_scene import RENDERER
+
+    streets = config.streets.model_dump() | {"renderer": RENDERER} if config.streets else None
+    recipe = {
+        "seed": config.seed,
+        "dataset": config.data.dataset,
+        "frame_height_px": config.data.frame_height_px,
+        "frame_stride": FRAME_STRIDE,
+        "streets": streets,
+        "training": settings.model_dump(exclude={"output", "save_every_steps"}),
+    }
+    content: files.Json = json.loads(json.dumps(recipe))
+    return content
+
+
+def _is_trained(output: Path, recipe: files.Json) -> bool:
+    if not (output / RECORD).exists():
+        return False
+    if files.read_json(output / RECORD)["recipe"] != recipe:
+        raise UserError(
+            f"{output} holds an autoencoder of another recipe; choose another autoencoder_training.output or remove it"
+        )
+    return True
+
+
+def _state_path(paths: RunPaths, recipe: files.Json) -> Path:
+    """Where an unfinished training is kept; its name tells the recipe, so that recipes never mix."""
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
+    return paths.run / f"autoencoder-{digest}.safetensors"
+
+
+def _train(
+    config: RunConfig, settings: AutoencoderTrainingConfig, source: Source, state_path: Path, task: dist.Task
+) -> tuple[Fit, dist.StopFlag]:
+    """Take the steps that are left, saving now and then, until the end or a signal."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from preprocess.autoencoder_fit import Fit
+
+    torch.set_num_threads(dist.cpus_of_task(task))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    fit = Fit(settings, config.data.frame_height_px, config.seed, device)
+    if state_path.exists():
+        fit.restore(load_file(state_path))
+    frames = load_frames(source.split("train"), 2 * config.data.frame_height_px)
+    stop, recent_db = dist.StopFlag().install(), 0.0
+    with Progress("train autoencoder", settings.num_steps, "steps", done=fit.step) as progress:
+        while fit.step < settings.num_steps and not stop:
+            psnr_db = fit.advance(frames)
+            recent_db = psnr_db if recent_db == 0.0 else 0.98 * recent_db + 0.02 * psnr_db
+            progress.advance(note=f"training PSNR {recent_db:.2f} dB")
+            if fit.step % settings.save_every_steps == 0 or fit.step == settings.num_steps or stop:
+                with files.finish(state_path) as temporary:
+                    save_file(fit.state(), temporary)
+    return fit, stop
+
+
+def load_frames(clips: tuple[Clip, ...], most_height_px: int) -> ByteArray:
+    """Every third frame of the clips, (N, H, W, 3), shrunk where its shorter side exceeds ``most_height_px``."""
+    frames: list[ByteArray] = []
+    with Progress("read frames", len(clips), "clips") as progress:
+        for clip in clips:
+            for image in clip.read()[::FRAME_STRIDE]:
+                shorter_px = min(image.shape[:2])
+                if shorter_px > most_height_px:
+                    height_px, width_px = (round(side * most_height_px / shorter_px) for side in image.shape[:2])
+                    resized = Image.fromarray(image).resize((width_px, height_px), Image.Resampling.LANCZOS)
+                    image = np.asarray(resized)
+                frames.append(image)
+            progress.advance()
+    if len({image.shape for image in frames}) != 1:
+        raise UserError("the training frames have different sizes; train the autoencoder on one camera's frames")
+    return np.stack(frames)
+
+
+def _publish(fit: Fit, source: Source, frame_height_px: int, output: Path, recipe: files.Json) -> float:
+    """Measure and write the averaged weights; returns the held-out PSNR in dB."""
+    import torch
+    from safetensors.torch import save_file
+
+    model = fit.averaged()
+    stored = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    model.load_state_dict({name: value.float() for name, value in stored.items()})
+    train = _squares(source.split("train"), frame_height_px, MOST_SCALING_FRAMES)
+    held_out_clips = source.split("test")
+    held_out = _squares(held_out_clips, frame_height_px, None)
+    latent_std, noise_std = latent_scales(model, train)
+    psnr_db = float(reconstruction_psnr_db(model, held_out).mean())
+    model.register_to_config(scaling_factor=round(1.0 / latent_std, 5))
+    model_config = {key: value for key, value in json.loads(model.to_json_string()).items() if key != "_name_or_path"}
+    with files.finish(output / WEIGHTS) as temporary:
+        save_file(stored, temporary, metadata={"format": "pt"})
+    files.write_json(output / "config.json", model_config)
+    record: dict[str, Any] = {
+        "recipe": recipe,
+        "held_out": {"split": "test", "num_clips": len(held_out_clips), "num_frames": len(held_out),
+                     "psnr_db": round(psnr_db, 3)},
+        "latents": {"std": round(latent_std, 5), "posterior_std": round(noise_std, 5)},
+        "num_parameters": sum(value.numel() for value in stored.values()),
+        "torch": torch.__version__,
+        "weights_sha256": files.sha256(output / WEIGHTS),
+    }  # fmt: skip
+    files.write_json(output / RECORD, record)
+    return psnr_db
+
+
+def _squares(clips: tuple[Clip, ...], frame_height_px: int, most_frames: int | None) -> ByteArray:
+    """Frames (N, S, S, 3) as the encoder sees them; where there are more than ``most_frames``, evenly spaced clips."""
+    if not clips:
+        raise UserError("the frames have no clips in one of the splits train and test; both are needed")
+    step = 1 if most_frames is None else max(1, sum(clip.num_frames for clip in clips) // most_frames)
+    return np.concatenate([clip.squares(frame_height_px) for clip in clips[::step]])
+
+
+def latent_scales(model: AutoencoderKL, frames: ByteArray) -> tuple[float, float]:
+    """Standard deviation of the posterior means of frames (N, S, S, 3), and root mean square of the posterior's own."""
+    from vdt_hpc.model.autoencoder import Autoencoder, encode
+
+    mean, deviation = encode(Autoencoder(model, "", "", 1.0), frames, FRAMES_PER_BATCH)
+    return float(mean.std()), float(deviation.square().mean().sqrt())
+
+
+def reconstruction_psnr_db(model: AutoencoderKL, frames: ByteArray) -> npt.NDArray[np.float64]:
+    """PSNR in dB of each frame (N, S, S, 3): uint8 against the uint8 reconstruction from the posterior's mean."""
+    from vdt_hpc.model.autoencoder import Autoencoder, decode, encode
+
+    loaded = Autoencoder(model, "", "", 1.0)
+    mean, _ = encode(loaded, frames, FRAMES_PER_BATCH)
+    restored = decode(loaded, mean, FRAMES_PER_BATCH)
+    squared = (restored.astype(np.float64) - frames.astype(np.float64)) ** 2
+    psnr_db: npt.NDArray[np.float64] = 10.0 * np.log10(255.0**2 / np.maximum(squared.mean(axis=(1, 2, 3)), 1e-9))
+    return psnr_db

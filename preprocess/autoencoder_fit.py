@@ -8,7 +8,6 @@ Legend: N frames in memory, B frames in a batch, H x W pixels of a stored frame,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
 WARMUP_STEPS = 200
 EMA_DECAY = 0.999
 GRAD_CLIP_NORM = 1.0
+MUON_MOMENTUM = 0.95
+MUON_LR_FACTOR = 10.0
+"""Muon's rate over AdamW's: its updates have unit spectral norm whatever the gradient."""
 LATENT_CHANNELS = 4
 NORM_GROUPS = 8
 _FLOOR = 1e-5
@@ -116,32 +118,76 @@ def objective(
     return (logarithm + kl_weight * divergence).mean(), psnr_db.mean()
 
 
+class Muon:
+    """Momentum, orthogonalised, for convolution kernels: about half the steps of AdamW on this task.
+
+    Each kernel's update, as a matrix (out, in x height x width), is brought near to the closest orthogonal matrix by
+    five Newton-Schulz steps (K. Jordan, https://kellerjordan.github.io/posts/muon/).
+    """
+
+    COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+    def __init__(self, momenta: Tensors, momentum: float) -> None:
+        """``momenta``: state, one tensor per kernel, changed in place."""
+        self.momenta, self.momentum = momenta, momentum
+
+    def step(self, kernels: Tensors, lr: float) -> None:
+        """Update the kernels in place from their gradients."""
+        import torch
+
+        with torch.no_grad():
+            for name, kernel in kernels.items():
+                assert kernel.grad is not None
+                held = self.momenta[name].mul_(self.momentum).add_(kernel.grad)
+                update = self._orthogonal(kernel.grad.add(held, alpha=self.momentum).flatten(1))
+                scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+                kernel.add_(update.reshape(kernel.shape), alpha=-lr * scale)
+
+    def _orthogonal(self, matrix: torch.Tensor) -> torch.Tensor:
+        a, b, c = self.COEFFICIENTS
+        tall = matrix.shape[0] > matrix.shape[1]
+        update = matrix.T if tall else matrix
+        update = update / (update.norm() + 1e-7)
+        for _ in range(5):
+            gram = update @ update.T
+            update = a * update + (b * gram + c * gram @ gram) @ update
+        return update.T if tall else update
+
+
 class Fit:
-    """The state of a training: weights, their moving average, AdamW's moments, and the number of steps taken."""
+    """The state of a training: weights, their moving average, the optimizers' moments, the number of steps taken."""
 
     def __init__(self, settings: AutoencoderTrainingConfig, side_px: int, seed: int, device: torch.device) -> None:
         import torch
 
         self.settings, self.side_px, self.seed, self.device = settings, side_px, seed, device
-        self.model = build(settings, side_px, seed).to(device).to(memory_format=torch.channels_last)
-        self.average: Tensors = {name: value.detach().clone() for name, value in self.model.named_parameters()}
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=settings.lr, weight_decay=0.0, fused=True)
+        self.model = build(settings, side_px, seed).to(device)
+        weights = dict(self.model.named_parameters())
+        self.average: Tensors = {name: value.detach().clone() for name, value in weights.items()}
+        self.kernels = {name: value for name, value in weights.items() if value.ndim == 4 and min(value.shape[:2]) > 8}
+        self.muon = Muon({name: torch.zeros_like(value) for name, value in self.kernels.items()}, MUON_MOMENTUM)
+        others = [value for name, value in weights.items() if name not in self.kernels]
+        self.adam = torch.optim.AdamW(others, lr=settings.lr, weight_decay=0.0)
         self.step = 0
 
     def advance(self, frames: ByteArray) -> float:
-        """One optimizer update; returns the PSNR in dB of the batch's reconstructions."""
+        """One update; returns the PSNR in dB of the batch's reconstructions."""
         import torch
 
+        from vdt_hpc.model.autoencoder import to_signed
+
         batch = draw_batch(frames, self.settings, self.side_px, self.seed, self.step)
-        images = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        images = to_signed(batch).to(self.device)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.settings, self.step)
         loss, psnr_db = objective(self.model, images, self.settings.kl_weight, generator)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRAD_CLIP_NORM)
-        self.optimizer.step()
+        lr = learning_rate(self.settings, self.step)
+        for group in self.adam.param_groups:
+            group["lr"] = lr
+        self.adam.step()
+        self.muon.step(self.kernels, lr * MUON_LR_FACTOR)
         self.step += 1
         # A young average would remember the random start: it looks back over a tenth of the steps at most.
         decay = min(EMA_DECAY, (1.0 + self.step) / (10.0 + self.step))
@@ -151,7 +197,39 @@ class Fit:
         return float(psnr_db)
 
     def averaged(self) -> AutoencoderKL:
-        """A copy of the model that carries the averaged weights, in evaluation mode."""
+        """A copy of the model that carries the averaged weights, on the CPU, in evaluation mode."""
         model = build(self.settings, self.side_px, self.seed)
         model.load_state_dict({name: value.cpu() for name, value in self.average.items()})
         return model.eval()
+
+    def state(self) -> Tensors:
+        """Everything that ``restore`` needs, as flat tensors; the step is among them."""
+        import torch
+
+        state = {f"model.{name}": value.detach() for name, value in self.model.named_parameters()}
+        state |= {f"average.{name}": value for name, value in self.average.items()}
+        state |= {f"muon.{name}": value for name, value in self.muon.momenta.items()}
+        for index, moments in self.adam.state_dict()["state"].items():
+            state |= {f"adam.{index}.{key}": torch.as_tensor(value) for key, value in moments.items()}
+        return {name: value.contiguous() for name, value in state.items()} | {"step": torch.tensor(self.step)}
+
+    def restore(self, state: Tensors) -> None:
+        """Go on where ``state`` was taken.
+
+        Raises:
+            KeyError, RuntimeError: the state belongs to another architecture.
+        """
+        self.step = int(state["step"])
+        own = dict(self.model.named_parameters()), self.average, self.muon.momenta
+        import torch
+
+        with torch.no_grad():
+            for prefix, tensors in zip(("model", "average", "muon"), own, strict=True):
+                for name, tensor in tensors.items():
+                    tensor.copy_(state[f"{prefix}.{name}"])
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in state.items():
+            if name.startswith("adam."):
+                _, index, key = name.split(".")
+                moments.setdefault(int(index), {})[key] = value
+        self.adam.load_state_dict({"state": moments, "param_groups": self.adam.state_dict()["param_groups"]})

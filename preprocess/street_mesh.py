@@ -17,8 +17,10 @@ Array = NDArray[np.float64]
 
 NEAR_M = 0.6
 FAR_M = 190.0
-_DETAIL_FADE_PX = (0.5, 1.6)
+_DETAIL_FADE = (0.018, 0.042)
+"""Size over distance below which a detail is not drawn, and above which it is drawn in full."""
 _MAX_COORDINATE_PX = 30_000
+
 
 
 @dataclass(frozen=True)
@@ -162,11 +164,10 @@ def _signed_area(x: Array, y: Array, starts: NDArray[np.int64]) -> Array:
     return np.add.reduceat(x * y[following] - x[following] * y, starts[:-1])
 
 
-def _polygon_colours(mesh: Mesh, light: Light, camera: Camera, depth_m: Array) -> NDArray[np.int64]:
+def _polygon_colours(mesh: Mesh, light: Light, depth_m: Array) -> NDArray[np.int64]:
     """Colours (P, 3) in 0..255 after the fading of small details and the haze."""
-    size_px = mesh.detail_m * camera.focal_px / np.maximum(depth_m, NEAR_M)
-    low, high = _DETAIL_FADE_PX
-    shown = np.clip((size_px - low) / (high - low), 0.0, 1.0)[:, None]
+    low, high = _DETAIL_FADE
+    shown = np.clip((mesh.detail_m / np.maximum(depth_m, NEAR_M) - low) / (high - low), 0.0, 1.0)[:, None]
     seen = light.haze(mesh.colours * shown + mesh.behind * (1.0 - shown), depth_m)
     return np.clip(np.rint(seen * 255.0), 0, 255).astype(np.int64)
 
@@ -193,9 +194,8 @@ def draw_mesh(
     visible &= (np.maximum.reduceat(u, heads) >= 0) & (np.minimum.reduceat(u, heads) < image.width) | ~whole
 
     depth_m = np.add.reduceat(np.maximum(z_m, 0.0), heads) / counts
-    low_px = _DETAIL_FADE_PX[0]
-    visible &= mesh.detail_m * camera.focal_px > low_px * np.maximum(depth_m, NEAR_M)
-    colours = _polygon_colours(mesh, light, camera, depth_m)
+    visible &= mesh.detail_m > _DETAIL_FADE[0] * np.maximum(depth_m, NEAR_M)
+    colours = _polygon_colours(mesh, light, depth_m)
     corners = np.clip(np.rint(np.stack([u, v], axis=1)), -_MAX_COORDINATE_PX, _MAX_COORDINATE_PX).astype(np.int64)
 
     draw = ImageDraw.Draw(image)

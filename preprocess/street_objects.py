@@ -51,7 +51,7 @@ def _openings(
     num_bays = max(2, round((s1 - s0) / rng.uniform(2.6, 3.6)))
     bay_m = (s1 - s0) / num_bays
     width_m, height_m = bay_m * rng.uniform(0.36, 0.52), floor_m * rng.uniform(0.46, 0.58)
-    glass = _GLASS * rng.uniform(0.7, 1.7) + rng.uniform(-0.02, 0.02, 3)
+    glass = 0.85 * _GLASS * rng.uniform(0.8, 1.7) + 0.15 * wall
     lit = np.array([1.30, 1.05, 0.62])
     frame = np.clip(wall * 1.25 + 0.06, 0, 1)
     has_frames = rng.random() < 0.5
@@ -75,7 +75,7 @@ def _openings(
             left, right = middle - width_m / 2, middle + width_m / 2
             if has_frames:
                 outer = _wall_quad(side, d_m, left - 0.18, right + 0.18, low - 0.18, high + 0.18)
-                builder.add(outer, frame, key_m=key_m, normal=normal, behind=wall, detail_m=height_m)
+                builder.add(outer, frame, key_m=key_m, normal=normal, behind=wall, detail_m=height_m * 0.6)
             inner = _wall_quad(side, d_m, left, right, low, high)
             builder.add(inner, colour, key_m=key_m, normal=normal, behind=wall, detail_m=height_m)
 
@@ -163,8 +163,10 @@ def add_car(
     belt_m, roof_m = (1.05, 2.05) if van else (rng.uniform(0.88, 0.98), rng.uniform(1.42, 1.6))
     near, far, key_m = s_m - half_m, s_m + half_m, s_m
 
-    def put(points: list[list[float]], rgb: Array, normal: tuple[float, float, float] | None = None) -> None:
-        builder.add(points, rgb, key_m=key_m, normal=normal, speed=speed)
+    def put(
+        points: list[list[float]], rgb: Array, normal: tuple[float, float, float] | None = None, detail_m: float = np.inf
+    ) -> None:
+        builder.add(points, rgb, key_m=key_m, normal=normal, speed=speed, behind=paint, detail_m=detail_m)
 
     ground = [[near - 0.2, d_m - width_m - 0.15, 0.01], [near - 0.2, d_m + width_m + 0.15, 0.01],
               [far + 0.1, d_m + width_m + 0.15, 0.01], [far + 0.1, d_m - width_m - 0.15, 0.01]]  # fmt: skip
@@ -197,5 +199,5 @@ def add_car(
     lamp = np.array([0.72, 0.06, 0.05]) if away else np.array([0.95, 0.93, 0.80])
     for side in (-1, 1):
         inner, outer = d_m + side * (width_m - 0.42), d_m + side * (width_m - 0.05)
-        put(_cross_quad(near - 0.03, inner, outer, belt_m - 0.32, belt_m - 0.10), lamp)
-    put(_cross_quad(near - 0.03, d_m - 0.26, d_m + 0.26, 0.5, 0.63), np.array([0.85, 0.85, 0.82]))
+        put(_cross_quad(near - 0.03, inner, outer, belt_m - 0.32, belt_m - 0.10), lamp, detail_m=0.5)
+    put(_cross_quad(near - 0.03, d_m - 0.26, d_m + 0.26, 0.5, 0.63), np.array([0.85, 0.85, 0.82]), detail_m=0.4)

@@ -17,6 +17,8 @@ from preprocess.street_ground import Ground, Road, Sky
 from preprocess.street_mesh import Array, Camera, Light, Mesh, MeshBuilder, draw_mesh
 from preprocess.street_objects import add_car, add_house, add_lamp, add_tree
 
+RENDERER = 1
+"""Counts up whenever a clip would come out differently: clips of two renderers are never mixed."""
 SUPERSAMPLE = 3
 _WORLD_M = (-12.0, 240.0)
 _SKY_MARGIN_PX = 72
@@ -162,7 +164,7 @@ def _make_street(rng: np.random.Generator, light: Light, camera: Camera, drive: 
         verge_rgb=np.array([0.30, 0.40, 0.20]) * rng.uniform(0.75, 1.25),
         line_rgb=np.full(3, rng.uniform(0.80, 0.95)),
         patchiness=rng.uniform(0.04, 0.14),
-        crossing_s_m=rng.uniform(14.0, 60.0) if rng.random() < 0.3 else np.inf,
+        crossing_s_m=rng.uniform(14.0, 60.0) if rng.random() < 0.2 else np.inf,
         shade_d_m=shade_d,
         shade_start_m=_WORLD_M[0],
         shade_side=shade_side,

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,27 @@ def finish(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    temporary = _temporary(path)
-    with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with finish_all([path]) as (temporary,):
+        yield temporary
+
+
+@contextlib.contextmanager
+def finish_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """As `finish`, for several files of one folder: each is written and flushed before the first is renamed."""
+    folder = paths[0].parent
+    temporaries = [_temporary(path) for path in paths]
+    with _explained(paths[0]):
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            yield temporary
-            flush(temporary)
-            os.replace(temporary, path)
-            flush(path.parent)
+            yield temporaries
+            for temporary in temporaries:
+                flush(temporary)
+            for temporary, path in zip(temporaries, paths, strict=True):
+                os.replace(temporary, path)
+            flush(folder)
         finally:
-            temporary.unlink(missing_ok=True)
+            for temporary in temporaries:
+                temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -234,7 +234,7 @@ class SampleConfig(Section):
     seed: NonNegativeInt = 0
     """Seed of the noise; a clip's noise depends on (seed, task, clip, trajectory) alone."""
     clips_per_batch: Annotated[PositiveInt, HOW] = 8
-    """Clips that pass the model at once, and clips in one part file."""
+    """Samples that pass the model at once."""
     decode_frames: Annotated[PositiveInt, HOW] = 30
     """Frames that pass the autoencoder's decoder at once."""
 

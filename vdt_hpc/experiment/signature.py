@@ -8,9 +8,18 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.section import Section, Unsigned
 
 
+UNSIGNED_SECTIONS = ("sample", "evaluate", "autoencoder_training")
+
+
 def signature(config: RunConfig) -> str:
     """Hash of everything that decides which weights the run trains (12 hex digits); the partition is not in it."""
-    return _digest(_signed(config, ("sample", "evaluate", "autoencoder_training")))
+    return _digest(_signed(config, UNSIGNED_SECTIONS))
+
+
+def differing_fields(one: RunConfig, other: RunConfig) -> list[str]:
+    """Dotted names of the fields that make the signatures of two runs differ."""
+    first, second = (_flat(_signed(config, UNSIGNED_SECTIONS)) for config in (one, other))
+    return [name for name in {**first, **second} if first.get(name) != second.get(name)]
 
 
 def latents_signature(config: RunConfig) -> str:
@@ -33,6 +42,13 @@ def _signed(section: Section, left_out: tuple[str, ...]) -> dict[str, Any]:
         value = getattr(section, name)
         signed[name] = _signed(value, ()) if isinstance(value, Section) else value
     return signed
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat
 
 
 def _digest(content: object) -> str:

@@ -170,7 +170,7 @@ def newest(
     Raises:
         UserError: a valid checkpoint belongs to another run configuration.
     """
-    for path in _folders(folder):
+    for path in folders(folder):
         try:
             checkpoint = read(path)
             if verify:
@@ -206,7 +206,7 @@ def retain(folder: Path, keep: int) -> None:
     The newest whole one is always kept.
     """
     kept = 0
-    for path in _folders(folder):
+    for path in folders(folder):
         if kept >= max(keep, 1):
             shutil.rmtree(path)
             continue
@@ -224,8 +224,8 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(path)
 
 
-def _folders(folder: Path) -> list[Path]:
-    """Folders that are named as checkpoints, newest first."""
+def folders(folder: Path) -> list[Path]:
+    """Folders that are named as checkpoints, damaged or not, newest first."""
     if not folder.is_dir():
         return []
     numbers = {path: int(match[1]) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}

@@ -57,7 +57,7 @@ class Record:
     def key(self) -> tuple[object, ...]:
         """What a record measures; a newer record of the same key replaces the older."""
         return (self.run, self.subject, self.task, self.protocol, self.metric, self.samples, self.latents_fingerprint,
-                self.num_clips)  # fmt: skip
+                self.num_clips, self.num_frames, self.given_frames)  # fmt: skip
 
 
 def read_records(path: Path) -> list[Record]:

@@ -1,0 +1,94 @@
+"""Stage `sample`: checkpoints and latents -> samples, from the averaged weights of the newest valid checkpoint.
+
+Part i of a task belongs to rank i % world; ranks never talk, so any number of them, now or later, fills the same set.
+"""
+
+from vdt_hpc.dist import StopFlag, current_task
+from vdt_hpc.experiment.config import RunConfig, TaskName
+from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.experiment.paths import RunPaths, paths_for
+from vdt_hpc.experiment.provenance import code_commit
+from vdt_hpc.experiment.signature import signature
+from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.store import checkpoint
+from vdt_hpc.store.checkpoint import Checkpoint
+from vdt_hpc.store.latents import LatentSet
+from vdt_hpc.store.samples import SAMPLES, SampleInfo, part_path
+from vdt_hpc.errors import UserError
+
+
+def run(config: RunConfig, partition: Partition) -> StageResult:
+    """Generate every task's samples for the first test clips; goes on after the parts that are there.
+
+    Raises:
+        UserError: no checkpoint, no latents, no test clips, no autoencoder, steps that the sampler cannot space, or
+            no space.
+    """
+    paths = paths_for(config, partition)
+    newest = checkpoint.newest(paths.checkpoints, signature(config), verify=False, say=_silent)
+    if newest is None:
+        raise UserError(f"no valid checkpoint in {paths.checkpoints}; run the stage train first")
+    latents = LatentSet.open(config, paths)
+    infos = _sets(config, latents, newest)
+    if all((paths.samples / info.name / SAMPLES).exists() for info in infos):
+        return StageResult(f"already sampled: {_summary(infos)}", outputs=_outputs(infos, paths))
+
+    stop = StopFlag().install()
+    from jobs.sampling import Generator
+
+    newest, weights = checkpoint.load_ema(paths.checkpoints, signature(config))  # may be an older one, if damaged
+    infos = _sets(config, latents, newest)
+    task = current_task()
+    generator = Generator(config, latents, weights, task, stop)
+    for info in infos:
+        own = [part for part in task.share(info.num_parts()) if not part_path(paths.samples / info.name, part).exists()]
+        if not generator.fill(info, paths.samples / info.name, own):
+            return StageResult(
+                f"stopped by {stop.reason}; parts that were finished are kept", False, _outputs(infos, paths)
+            )
+    return StageResult(f"sampled {_summary(infos)} from {newest.name}", outputs=_outputs(infos, paths))
+
+
+def _sets(config: RunConfig, latents: LatentSet, newest: Checkpoint) -> list[SampleInfo]:
+    """What each sample set of the run is.
+
+    Raises:
+        UserError: there are no test clips.
+    """
+    num_test = len(latents.split("test"))
+    if not num_test:
+        raise UserError(f"the latents at {latents.folder} have no test clips; give the stage encode a test split")
+    sample, commit = config.sample, code_commit()
+
+    def describe(task: TaskName) -> SampleInfo:
+        return SampleInfo(
+            run=config.name,
+            dataset=config.data.dataset,
+            task=task,
+            given_frames=sample.given_frames if task == "prediction" else 0,
+            num_frames=config.model.num_frames,
+            num_clips=min(sample.num_clips, num_test),
+            num_trajectories=sample.num_trajectories,
+            sampler=sample.sampler,
+            num_steps=sample.num_steps,
+            seed=sample.seed,
+            checkpoint=newest.name,
+            clips_seen=newest.clips_seen,
+            run_signature=signature(config),
+            latents_fingerprint=latents.manifest.fingerprint,
+            code_commit=commit,
+        )
+
+    return [describe(task) for task in sample.tasks]
+
+
+def _summary(infos: list[SampleInfo]) -> str:
+    return ", ".join(f"{info.task}: {info.num_clips} clips x {info.num_trajectories}" for info in infos)
+
+
+def _outputs(infos: list[SampleInfo], paths: RunPaths) -> dict[str, str]:
+    return {f"{info.task} samples": str(paths.samples / info.name) for info in infos}
+
+
+def _silent(line: str) -> None:
+    """The line is said again when the checkpoint is loaded."""

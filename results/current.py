@@ -1,0 +1,75 @@
+"""Which records of a run stand for its present state: those of the newest checkpoint; older ones are history."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from results.subjects import MODEL
+from vdt_hpc.store.records import Record
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one subject scored under one set of conditions: a row of a table."""
+
+    subject: str
+    first: Record
+    """Any of its records: they differ in metric and outcome alone."""
+    by_metric: dict[str, Record]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One task by one protocol: rows that may be compared with each other."""
+
+    dataset: str
+    task: str
+    protocol: str
+    num_frames: int
+    given_frames: int
+    rows: tuple[Measured, ...]
+    """The model (once for each sampler), then the rows beside it."""
+
+    @property
+    def model(self) -> Measured:
+        """The model's first row."""
+        return self.rows[0]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics of any row."""
+        return tuple(dict.fromkeys(name for row in self.rows for name in row.by_metric))
+
+
+def newest(records: Sequence[Record]) -> list[Comparison]:
+    """Group the records of the newest checkpoint, and those beside them, in order of task and protocol.
+
+    Where the latents were made anew, those of the latest record count.
+    """
+    comparisons = []
+    for dataset, task, protocol in sorted({(r.dataset, r.task, r.protocol) for r in records}):
+        same = [r for r in records if (r.dataset, r.task, r.protocol) == (dataset, task, protocol)]
+        of_model = [r for r in same if r.subject == MODEL]
+        if not of_model:
+            continue
+        clips_seen = max(r.clips_seen or 0 for r in of_model)
+        fresh = [r for r in of_model if r.clips_seen == clips_seen]
+        fresh = [r for r in fresh if r.latents_fingerprint == fresh[-1].latents_fingerprint]
+        for conditions in dict.fromkeys(map(_conditions, fresh)):
+            chosen = [r for r in fresh if _conditions(r) == conditions]
+            chosen += [r for r in same if r.subject != MODEL and _conditions(r) == conditions]
+            first = chosen[0]
+            rows = _rows(chosen)
+            comparisons.append(Comparison(dataset, task, protocol, first.num_frames, first.given_frames, tuple(rows)))
+    return comparisons
+
+
+def _conditions(record: Record) -> tuple[object, ...]:
+    return (record.num_clips, record.num_frames, record.given_frames, record.latents_fingerprint)
+
+
+def _rows(records: Sequence[Record]) -> list[Measured]:
+    rows = []
+    for key in dict.fromkeys((r.subject, r.samples) for r in records):
+        own = [r for r in records if (r.subject, r.samples) == key]
+        rows.append(Measured(key[0], own[0], {r.metric: r for r in own}))
+    return rows

@@ -1,0 +1,57 @@
+"""The training's log as curves: what `progress.jsonl` says of the loss, read strictly."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vdt_hpc.errors import UserError
+
+
+@dataclass
+class Curve:
+    """Loss over clips seen; each point is (clips seen, loss)."""
+
+    train: list[tuple[int, float]] = field(default_factory=list)
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    restarts: list[tuple[int, str]] = field(default_factory=list)
+    """(clips seen, partition) of every start but the first."""
+
+    def smoothed(self) -> list[tuple[int, float]]:
+        """The training loss under a moving average over the last tenth of the log so far (at least 5 lines)."""
+        points = []
+        for end in range(1, len(self.train) + 1):
+            window = self.train[max(0, end - max(5, end // 10)) : end]
+            points.append((self.train[end - 1][0], sum(loss for _, loss in window) / len(window)))
+        return points
+
+
+def read(path: Path) -> Curve | None:
+    """The curves of a run; None where there is no log.
+
+    Raises:
+        UserError: a line is damaged (named by its number).
+    """
+    if not path.exists():
+        return None
+    curve, num_starts = Curve(), 0
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            line: dict[str, Any] = json.loads(text)
+            kind, clips_seen = line["kind"], int(line["clips_seen"])
+            if kind == "train":
+                _append(curve.train, clips_seen, line["loss"])
+            elif kind == "validation":
+                _append(curve.validation, clips_seen, line["val_loss"])
+            elif kind == "start":
+                num_starts += 1
+                if num_starts > 1:
+                    curve.restarts.append((clips_seen, str(line["partition"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}:{number} is damaged ({error!r}); remove the line and run report again") from None
+    return curve
+
+
+def _append(points: list[tuple[int, float]], clips_seen: int, loss: float | None) -> None:
+    if loss is not None:  # null: no update of that span was finite; the log says so, a curve cannot
+        points.append((clips_seen, float(loss)))

@@ -1,0 +1,75 @@
+"""What is measured beside the truth: the model, and three rows that tell what a number means.
+
+Legend: K trajectories, T frames, H x W pixels. Every subject keeps the true given frames, so that a metric of whole
+clips sees the same beginning everywhere and a metric of single frames never sees it at all.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from results.metrics.base import ClipMetric, SetMetric
+from vdt_hpc.store.latents import ByteArray, LatentSplit
+from vdt_hpc.store.samples import SampleInfo
+
+MODEL, COPY, AUTOENCODER, REAL = "model", "copy-last-frame", "autoencoder", "real-against-real"
+SUBJECTS = (MODEL, COPY, AUTOENCODER, REAL)
+Decode = Callable[[int], ByteArray]
+"""Index of a clip -> the autoencoder's reconstruction of all its frames, (T, H, W, 3) uint8."""
+
+
+def reason_against(subject: str, metric: ClipMetric | SetMetric, info: SampleInfo) -> str | None:
+    """Why a subject has no number of a metric on a sample set, or None where it can be measured now."""
+    if info.task == "unconditional":
+        if isinstance(metric, ClipMetric):
+            return "does not apply: an unconditional sample has no truth"
+        if subject == COPY:
+            return "does not apply: no frame is given that could be repeated"
+    if isinstance(metric, SetMetric):
+        if info.num_frames < metric.min_frames:
+            return f"{metric.label} needs clips of at least {metric.min_frames} frames; these have {info.num_frames}"
+        fewest = metric.min_clips * (2 if subject == REAL else 1)
+        sides = "two disjoint halves of" if subject == REAL else "at least"
+        if info.num_clips < fewest:
+            return f"{metric.label} needs {sides} {fewest} clips; there are {info.num_clips}"
+    elif subject == REAL and info.num_clips < 2:
+        return "needs another real clip; there is only 1"
+    return metric.unavailable()
+
+
+class Beside:
+    """Frames that a subject sets beside the truth, clip by clip.
+
+    Args:
+        info: the sample set that is measured.
+        truth: the test split.
+        decode: the autoencoder; asked only for the subject `autoencoder`.
+    """
+
+    def __init__(self, info: SampleInfo, truth: LatentSplit, decode: Decode) -> None:
+        self._info, self._truth, self._decode = info, truth, decode
+
+    def true_frames(self, index: int) -> ByteArray:
+        """The first frames of a test clip, as many as a sample has: (T, H, W, 3) uint8."""
+        frames = self._truth.frames(index)
+        return frames[: self._info.num_frames]
+
+    def frames(self, subject: str, index: int, samples: ByteArray) -> ByteArray:
+        """A subject's clips for one test clip, (K, T, H, W, 3) uint8; K is 1 except for the model.
+
+        Args:
+            subject: one of SUBJECTS. `real-against-real` is the next test clip, the first after the last.
+            index: of the test clip.
+            samples: the model's, (K, T, H, W, 3) uint8.
+        """
+        given, truth = self._info.given_frames, self.true_frames(index)
+        if subject == MODEL:
+            generated = samples[:, given:]
+        elif subject == COPY:
+            generated = np.repeat(truth[None, given - 1 : given], len(truth) - given, axis=1)
+        elif subject == AUTOENCODER:
+            generated = self._decode(index)[None, given : self._info.num_frames]
+        else:
+            generated = self.true_frames((index + 1) % self._info.num_clips)[None, given:]
+        beginning = np.broadcast_to(truth[:given], (len(generated), *truth[:given].shape))
+        return np.concatenate([beginning, generated], axis=1)

@@ -1,0 +1,189 @@
+"""The autoencoder between pixels and latents: any diffusers AutoencoderKL, from a folder or from the hub.
+
+Pixels are uint8 outside and [-1, 1] inside; the two functions below are the only place where one becomes the other.
+Latents are unscaled here: the scaling factor is part of the autoencoder's identity, and its user applies it.
+
+Legend: N frames, H x W pixels, C latent channels, h x w latent cells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.config import AutoencoderConfig
+from vdt_hpc.experiment.paths import checkout, weights_dir
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+ByteArray = npt.NDArray[np.uint8]
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """A loaded autoencoder, in evaluation mode and fp32."""
+
+    model: AutoencoderKL
+    source: str
+    """Folder or hub name, as the run configuration gives it."""
+    sha256: str
+    """Hash of the weights' names, shapes and fp32 values: the same however they are stored."""
+    scaling_factor: float
+    """Factor that brings latents to about unit standard deviation."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def identity(self) -> dict[str, str | float]:
+        """What the latents' manifest states about the autoencoder."""
+        return {"source": self.source, "sha256": self.sha256, "scaling_factor": self.scaling_factor}
+
+
+def to_signed(frames: ByteArray) -> torch.Tensor:
+    """Frames (N, H, W, 3) uint8 to images (N, 3, H, W) float32 in [-1, 1].
+
+    Raises:
+        ValueError: another dtype or shape.
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+        raise ValueError(f"frames must be (N, H, W, 3) uint8, not {frames.shape} {frames.dtype}")
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
+
+
+def to_bytes(images: torch.Tensor) -> ByteArray:
+    """Images (N, 3, H, W) around [-1, 1] to frames (N, H, W, 3) uint8: clamped, then rounded.
+
+    Raises:
+        ValueError: another shape, or values that are not numbers.
+    """
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must be (N, 3, H, W), not {tuple(images.shape)}")
+    if not torch.isfinite(images).all():
+        raise ValueError("the autoencoder's output holds values that are not finite")
+    levels = ((images.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
+    frames: ByteArray = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return frames
+
+
+def load(config: AutoencoderConfig, device: torch.device) -> Autoencoder:
+    """Load the autoencoder that a run names.
+
+    Looks for a folder under the checkout, then under the folder of weights, then for a model of that name on the hub
+    (its local cache first). No pickle is loaded.
+
+    Raises:
+        UserError: it is nowhere, cannot be fetched, or has another geometry than the configuration says.
+    """
+    folders = [checkout() / config.source, weights_dir() / config.source]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    model = _from_hub(config.source, folders) if folder is None else _from_folder(folder)
+    _check_geometry(model, config)
+    model = model.to(device=device, dtype=torch.float32).eval().requires_grad_(False)
+    return Autoencoder(model, config.source, weights_sha256(model), float(model.config["scaling_factor"]))
+
+
+def _from_folder(folder: Path) -> AutoencoderKL:
+    from diffusers import AutoencoderKL
+
+    for name in ("config.json", "diffusion_pytorch_model.safetensors"):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"the autoencoder {folder} has no {name}; put a diffusers AutoencoderKL (safetensors) there, "
+                "or train one with the stage autoencoder"
+            )
+    try:
+        model: AutoencoderKL = AutoencoderKL.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32, low_cpu_mem_usage=False
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(f"the autoencoder {folder} cannot be loaded ({_line(error)}); replace it") from error
+    return model
+
+
+def _from_hub(source: str, folders: list[Path]) -> AutoencoderKL:
+    from diffusers import AutoencoderKL
+
+    looked = " or ".join(str(folder) for folder in folders)
+    if not _HUB_NAME.fullmatch(source):
+        raise UserError(f"no autoencoder {source}: there is no folder {looked}; set autoencoder.source")
+    offline = any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in _OFFLINE)
+    where = "this machine is set offline and has no copy" if offline else "it could not be fetched from the hub"
+    try:
+        model: AutoencoderKL = AutoencoderKL.from_pretrained(
+            source, use_safetensors=True, local_files_only=offline, torch_dtype=torch.float32, low_cpu_mem_usage=False
+        )
+    except Exception as error:  # the hub's client has many families of errors; each becomes this one line
+        raise UserError(
+            f"no autoencoder {source}: there is no folder {looked}, and {where} ({_line(error)}); "
+            f"put its files into {folders[-1]} or fetch it on a machine with internet access"
+        ) from error
+    return model
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}"
+
+
+def _check_geometry(model: AutoencoderKL, config: AutoencoderConfig) -> None:
+    channels = int(model.config["latent_channels"])
+    downsampling = 2 ** (len(model.config["block_out_channels"]) - 1)
+    for name, found, said in (
+        ("latent_channels", channels, config.latent_channels),
+        ("downsampling", downsampling, config.downsampling),
+    ):
+        if found != said:
+            raise UserError(f"the autoencoder {config.source} has {name} {found}; set autoencoder.{name}, now {said}")
+
+
+def weights_sha256(model: torch.nn.Module) -> str:
+    """Hash (64 hex digits) of the names, shapes and fp32 values of a model's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def encode(autoencoder: Autoencoder, frames: ByteArray, frames_per_batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the posterior, each (N, C, h, w) float32 on the CPU, not scaled.
+
+    Args:
+        frames: (N, H, W, 3) uint8, H and W multiples of the downsampling.
+        frames_per_batch: frames that pass the network at once; bounds the memory.
+    """
+    means, deviations = [], []
+    for start in range(0, len(frames), frames_per_batch):
+        images = to_signed(frames[start : start + frames_per_batch]).to(autoencoder.device)
+        posterior = autoencoder.model.encode(images).latent_dist
+        means.append(posterior.mean.float().cpu())
+        deviations.append(posterior.std.float().cpu())
+    return torch.cat(means), torch.cat(deviations)
+
+
+@torch.inference_mode()
+def decode(autoencoder: Autoencoder, latents: torch.Tensor, frames_per_batch: int) -> ByteArray:
+    """Frames (N, H, W, 3) uint8 from unscaled latents (N, C, h, w), ``frames_per_batch`` at once."""
+    if latents.ndim != 4:
+        raise ValueError(f"latents must be (N, C, h, w), not {tuple(latents.shape)}")
+    frames = []
+    for start in range(0, len(latents), frames_per_batch):
+        batch = latents[start : start + frames_per_batch].to(autoencoder.device, torch.float32)
+        frames.append(to_bytes(autoencoder.model.decode(batch).sample))
+    return np.concatenate(frames)
