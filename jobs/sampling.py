@@ -12,6 +12,7 @@ from torch import Tensor
 
 from jobs.trainer import autocast
 from vdt_hpc.dist import StopFlag, Task, cpus_of_task, device_of
+from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.model import autoencoder, masks, samplers, vdt
 from vdt_hpc.progress import Progress
@@ -32,6 +33,9 @@ class Generator:
         weights: the averaged weights.
         task: which of the job's processes this is.
         stop: polled after every step.
+
+    Raises:
+        UserError: no autoencoder, or not the one that made the latents; steps that the sampler cannot space.
     """
 
     def __init__(
@@ -44,6 +48,11 @@ class Generator:
         self._clips = latents.split("test")
         self._scaling_factor = latents.manifest.scaling_factor
         self._decoder = autoencoder.load(config.autoencoder, self._device)
+        if self._decoder.sha256 != latents.manifest.autoencoder["sha256"]:
+            raise UserError(
+                f"the latents at {latents.folder} were made by other weights than those of {config.autoencoder.source}; "
+                "remove the latents and run the stage encode again"
+            )
         model = vdt.build(config)
         model.load_state_dict(dict(weights))
         self._model = model.to(self._device).eval().requires_grad_(False)

@@ -181,7 +181,7 @@ class Fit:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         loss, psnr_db = objective(self.model, images, self.settings.kl_weight, generator)
         self.model.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRAD_CLIP_NORM)
         lr = learning_rate(self.settings, self.step)
         for group in self.adam.param_groups:

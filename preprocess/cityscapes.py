@@ -59,9 +59,7 @@ class _Key:
         return f"{self.split}/{self.city} sequence {self.sequence:06d}"
 
 
-def index_tree(
-    folder: Path, files: Iterable[SourceFile], frames_per_clip: int
-) -> tuple[list[Clip], list[str]]:
+def index_tree(folder: Path, files: Iterable[SourceFile], frames_per_clip: int) -> tuple[list[Clip], list[str]]:
     """Group the files of a tree into clips.
 
     Returns:

@@ -50,6 +50,10 @@ def open_source(config: RunConfig, folder: Path) -> Source:
         UserError: the folder is missing, or the files do not form whole clips; every fault is named.
     """
     files = list_files(config, folder)
+    if config.streets is not None:
+        from preprocess.streets import require_complete
+
+        require_complete(folder)
     if config.data.source == "cityscapes":
         from preprocess.cityscapes import index_tree
 

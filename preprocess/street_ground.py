@@ -109,18 +109,28 @@ class Ground:
         clear = np.exp(-self.z_m / self.light.visibility_m)
         clear *= np.clip((FAR_M - self.ahead_m) / 40.0, 0.0, 1.0) * (self.ahead_m > 0)
         self.clear = clear[..., None]
+        self._lay_patches()
+
+    def _lay_patches(self) -> None:
+        """Where each pixel lies among the columns of the noise, for the rows near enough to show any of it."""
+        self.grained = slice(int(np.argmax(self.grain.any(axis=1))), None) if self.grain.any() else slice(0, 0)
+        column = self.d_m[self.grained] / 1.1
+        column0 = np.floor(column).astype(np.int64)
+        right = column - column0
+        self.right = right * right * (3 - 2 * right)
+        self.column0, self.column1 = column0 % _NOISE_CELLS, (column0 + 1) % _NOISE_CELLS
 
     def _patches(self, s_m: Array) -> Array:
-        """Smooth noise in [-1, 1], anchored to the road."""
-        row, column = s_m / 2.3, self.d_m / 1.1
-        row0, column0 = np.floor(row).astype(np.int64), np.floor(column).astype(np.int64)
-        down, right = row - row0, column - column0
-        down, right = down * down * (3 - 2 * down), right * right * (3 - 2 * right)
-        row0, column0 = row0 % _NOISE_CELLS, column0 % _NOISE_CELLS
-        row1, column1 = (row0 + 1) % _NOISE_CELLS, (column0 + 1) % _NOISE_CELLS
-        noise = self.noise
-        upper = noise[row0, column0] * (1 - right) + noise[row0, column1] * right
-        lower = noise[row1, column0] * (1 - right) + noise[row1, column1] * right
+        """Smooth noise in [-1, 1], anchored to the road, for the rows ``grained``."""
+        row = s_m[self.grained] / 2.3
+        row0 = np.floor(row).astype(np.int64)
+        down = row - row0
+        down = down * down * (3 - 2 * down)
+        row0 = row0 % _NOISE_CELLS
+        row1 = (row0 + 1) % _NOISE_CELLS
+        noise, right, left = self.noise, self.right, 1 - self.right
+        upper = noise[row0, self.column0] * left + noise[row0, self.column1] * right
+        lower = noise[row1, self.column0] * left + noise[row1, self.column1] * right
         return upper * (1 - down) + lower * down
 
     def paint(self, s_cam_m: float) -> Array:
@@ -134,7 +144,7 @@ class Ground:
             clear_of_it = 1.0 - _band(s_m, start - 1.5, start + 4.7, self.s_footprint)
             marks = marks * clear_of_it + 0.85 * on_crossing * self.stripes
         colour = self.still + marks[..., None] * (road.line_rgb - self.still)
-        colour = colour * (1.0 + self.grain * self._patches(s_m))[..., None]
+        colour[self.grained] *= (1.0 + self.grain[self.grained] * self._patches(s_m))[..., None]
         steps = np.arange(len(road.shade_d_m)) + road.shade_start_m
         limit = np.interp(s_m, steps, road.shade_d_m)
         shaded = _step(self.d_m * road.shade_side, limit, self.d_footprint + 0.3)

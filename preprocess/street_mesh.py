@@ -6,6 +6,7 @@ Camera coordinates: ``x`` right, ``y`` up, ``z`` forward, in metres, with the ca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,6 @@ FAR_M = 190.0
 _DETAIL_FADE = (0.018, 0.042)
 """Size over distance below which a detail is not drawn, and above which it is drawn in full."""
 _MAX_COORDINATE_PX = 30_000
-
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,10 @@ class Light:
     lamps: float
     """Share of the windows with a light behind them."""
 
-    def shade(self, normal: Array) -> float:
+    def shade(self, normal: Sequence[float]) -> float:
         """Brightness in [ambient, 1] of a matt surface with this unit normal."""
-        return self.ambient + (1.0 - self.ambient) * max(0.0, float(normal @ self.sun))
+        facing = sum(ours * suns for ours, suns in zip(normal, self.sun.tolist(), strict=True))
+        return self.ambient + (1.0 - self.ambient) * max(0.0, facing)
 
     def haze(self, rgb: Array, z_m: Array) -> Array:
         """Colours (..., 3) seen through ``z_m`` (...) metres of air."""
@@ -120,10 +121,9 @@ class MeshBuilder:
         colour = np.asarray(rgb, dtype=np.float64)
         backdrop = colour if behind is None else np.asarray(behind, dtype=np.float64)
         if normal is not None:
-            outward = np.asarray(normal, dtype=np.float64)
-            outward = outward / np.linalg.norm(outward)
-            winding = np.cross(points[1] - points[0], points[2] - points[1])
-            if winding @ outward < 0:
+            length = math.sqrt(sum(part * part for part in normal))
+            outward = [part / length for part in normal]
+            if _winding(points, outward) < 0:
                 points = points[::-1]
             shade = self.light.shade(outward)
             colour, backdrop = colour * shade, backdrop * shade
@@ -143,6 +143,14 @@ class MeshBuilder:
             speeds=np.array(speeds),
             one_sided=np.array(one_sided),
         )
+
+
+def _winding(points: Array, outward: Sequence[float]) -> float:
+    """Positive where the first three corners turn anticlockwise around ``outward``, negative where clockwise."""
+    (s0, d0, h0), (s1, d1, h1), (s2, d2, h2) = points[:3].tolist()
+    s_a, d_a, h_a, s_b, d_b, h_b = s1 - s0, d1 - d0, h1 - h0, s2 - s1, d2 - d1, h2 - h1
+    turn = (d_a * h_b - h_a * d_b, h_a * s_b - s_a * h_b, s_a * d_b - d_a * s_b)
+    return float(sum(ours * theirs for ours, theirs in zip(turn, outward, strict=True)))
 
 
 def _clip_near(points: Array) -> Array:
@@ -195,25 +203,27 @@ def draw_mesh(
 
     depth_m = np.add.reduceat(np.maximum(z_m, 0.0), heads) / counts
     visible &= mesh.detail_m > _DETAIL_FADE[0] * np.maximum(depth_m, NEAR_M)
-    colours = _polygon_colours(mesh, light, depth_m)
-    corners = np.clip(np.rint(np.stack([u, v], axis=1)), -_MAX_COORDINATE_PX, _MAX_COORDINATE_PX).astype(np.int64)
+    corners = np.clip(np.rint(np.stack([u, v], axis=1)), -_MAX_COORDINATE_PX, _MAX_COORDINATE_PX)
+    flat: list[float] = corners.ravel().tolist()
+    colours = _polygon_colours(mesh, light, depth_m).tolist()
+    starts, is_whole = mesh.starts.tolist(), whole.tolist()
 
     draw = ImageDraw.Draw(image)
     order = np.argsort(-(mesh.keys_m + mesh.speeds * frame), kind="stable")
     for polygon in order[visible[order]].tolist():
-        owned = slice(mesh.starts[polygon], mesh.starts[polygon + 1])
-        flat = corners[owned]
-        if not whole[polygon]:
-            points = _clip_near(np.stack([x_m[owned], y_m[owned], z_m[owned]], axis=1))
-            if len(points) < 3:
-                continue
-            flat = np.rint(_project(points, camera) * supersample).astype(np.int64)
-        draw.polygon(flat.ravel().tolist(), fill=tuple(colours[polygon].tolist()))
+        first, last = starts[polygon], starts[polygon + 1]
+        outline = flat[2 * first : 2 * last]
+        if not is_whole[polygon]:
+            points = np.stack([x_m[first:last], y_m[first:last], z_m[first:last]], axis=1)
+            outline = _project(_clip_near(points), camera, supersample)
+        if len(outline) >= 6:
+            draw.polygon(outline, fill=tuple(colours[polygon]))
 
 
-def _project(points: Array, camera: Camera) -> Array:
-    """Points (n, 3) in camera coordinates, all beyond the near plane, to pixels (n, 2)."""
+def _project(points: Array, camera: Camera, supersample: int) -> list[float]:
+    """Points (n, 3) in camera coordinates, all beyond the near plane, to x, y, x, y, ... in fine pixels."""
     scale = camera.focal_px / points[:, 2]
     pixels = np.stack([camera.centre_x_px + points[:, 0] * scale, camera.horizon_y_px - points[:, 1] * scale], axis=1)
     limit = float(_MAX_COORDINATE_PX) / 8
-    return np.clip(pixels, -limit, limit)
+    outline: list[float] = np.rint(np.clip(pixels, -limit, limit) * supersample).ravel().tolist()
+    return outline

@@ -1,4 +1,4 @@
-"""Houses, trees, cars and lamp posts, as polygons in road coordinates (see ``street_mesh``).
+"""Houses, trees and lamp posts, as polygons in road coordinates (see ``street_mesh``).
 
 ``side`` is -1 for the left and +1 for the right of the road. Colours are RGB in [0, 1].
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from preprocess.street_mesh import Array, MeshBuilder
+
+Corner = tuple[float, float, float]
 
 WALLS = np.array(
     [
@@ -24,23 +26,23 @@ CARS = np.array(
     ]
 )  # fmt: skip
 LEAVES = np.array([[0.24, 0.38, 0.16], [0.32, 0.44, 0.18], [0.20, 0.32, 0.18], [0.52, 0.44, 0.16], [0.56, 0.34, 0.14]])
-_GLASS = np.array([0.20, 0.25, 0.31])
+GLASS = np.array([0.20, 0.25, 0.31])
 
 
-def _vary(rng: np.random.Generator, palette: Array, amount: float) -> Array:
+def vary(rng: np.random.Generator, palette: Array, amount: float) -> Array:
     """A colour of the palette, a little lighter, darker or tinted."""
     colour = palette[rng.integers(len(palette))]
     return np.clip(colour * (1.0 + rng.uniform(-amount, amount)) + rng.uniform(-0.03, 0.03, 3), 0.02, 1.0)
 
 
-def _wall_quad(side: int, d_m: float, s0: float, s1: float, h0: float, h1: float) -> list[list[float]]:
+def wall_quad(d_m: float, s0: float, s1: float, h0: float, h1: float) -> list[Corner]:
     """A rectangle parallel to the road."""
-    return [[s0, side * d_m, h0], [s1, side * d_m, h0], [s1, side * d_m, h1], [s0, side * d_m, h1]]
+    return [(s0, d_m, h0), (s1, d_m, h0), (s1, d_m, h1), (s0, d_m, h1)]
 
 
-def _cross_quad(s_m: float, d0: float, d1: float, h0: float, h1: float) -> list[list[float]]:
+def cross_quad(s_m: float, d0: float, d1: float, h0: float, h1: float) -> list[Corner]:
     """A rectangle across the road."""
-    return [[s_m, d0, h0], [s_m, d1, h0], [s_m, d1, h1], [s_m, d0, h1]]
+    return [(s_m, d0, h0), (s_m, d1, h0), (s_m, d1, h1), (s_m, d0, h1)]
 
 
 def _openings(
@@ -51,7 +53,7 @@ def _openings(
     num_bays = max(2, round((s1 - s0) / rng.uniform(2.6, 3.6)))
     bay_m = (s1 - s0) / num_bays
     width_m, height_m = bay_m * rng.uniform(0.36, 0.52), floor_m * rng.uniform(0.46, 0.58)
-    glass = 0.85 * _GLASS * rng.uniform(0.8, 1.7) + 0.15 * wall
+    glass = 0.85 * GLASS * rng.uniform(0.8, 1.7) + 0.15 * wall
     lit = np.array([1.30, 1.05, 0.62])
     frame = np.clip(wall * 1.25 + 0.06, 0, 1)
     has_frames = rng.random() < 0.5
@@ -59,9 +61,9 @@ def _openings(
     door_bay = int(rng.integers(num_bays))
     normal = (0.0, -side, 0.0)
     if shop:
-        sign = _vary(rng, CARS, 0.2)
-        builder.add(_wall_quad(side, d_m, s0 + 0.4, s1 - 0.4, 0.4, floor_m * 0.78), glass, key_m=key_m, normal=normal)
-        band = _wall_quad(side, d_m, s0 + 0.2, s1 - 0.2, floor_m * 0.80, floor_m * 0.98)
+        sign = vary(rng, CARS, 0.2)
+        builder.add(wall_quad(side * d_m, s0 + 0.4, s1 - 0.4, 0.4, floor_m * 0.78), glass, key_m=key_m, normal=normal)
+        band = wall_quad(side * d_m, s0 + 0.2, s1 - 0.2, floor_m * 0.80, floor_m * 0.98)
         builder.add(band, sign, key_m=key_m, normal=normal, behind=wall, detail_m=1.2)
     for floor in range(1 if shop else 0, num_floors):
         for bay in range(num_bays):
@@ -74,9 +76,9 @@ def _openings(
                 colour = lit
             left, right = middle - width_m / 2, middle + width_m / 2
             if has_frames:
-                outer = _wall_quad(side, d_m, left - 0.18, right + 0.18, low - 0.18, high + 0.18)
+                outer = wall_quad(side * d_m, left - 0.18, right + 0.18, low - 0.18, high + 0.18)
                 builder.add(outer, frame, key_m=key_m, normal=normal, behind=wall, detail_m=height_m * 0.6)
-            inner = _wall_quad(side, d_m, left, right, low, high)
+            inner = wall_quad(side * d_m, left, right, low, high)
             builder.add(inner, colour, key_m=key_m, normal=normal, behind=wall, detail_m=height_m)
 
 
@@ -85,7 +87,7 @@ def add_house(builder: MeshBuilder, rng: np.random.Generator, side: int, d_m: fl
     num_floors = int(rng.integers(2, 5))
     floor_m = rng.uniform(2.8, 3.4)
     height_m, depth_m = num_floors * floor_m + 0.4, rng.uniform(8.0, 12.0)
-    wall, roof = _vary(rng, WALLS, 0.12), _vary(rng, ROOFS, 0.15)
+    wall, roof = vary(rng, WALLS, 0.12), vary(rng, ROOFS, 0.15)
     key_m, back_m, middle = s1, d_m + depth_m, (s0 + s1) / 2
     front, near = (0.0, -side, 0.0), (-1.0, 0.0, 0.0)
     style = rng.choice(["flat", "along", "across"], p=[0.35, 0.35, 0.3])
@@ -103,18 +105,18 @@ def add_house(builder: MeshBuilder, rng: np.random.Generator, side: int, d_m: fl
         builder.add(slope, roof, key_m=key_m, normal=(-rise_m, 0.0, middle - s0))
         gable = [[s0, side * d_m, height_m], [s1, side * d_m, height_m], [middle, side * d_m, height_m + rise_m]]
         builder.add(gable, wall, key_m=key_m, normal=front)
-    builder.add(_cross_quad(s0, side * d_m, side * back_m, 0.0, height_m), wall * 0.97, key_m=key_m, normal=near)
-    builder.add(_wall_quad(side, d_m, s0, s1, 0.0, height_m), wall, key_m=key_m, normal=front)
-    plinth = _wall_quad(side, d_m, s0, s1, 0.0, 0.5)
+    builder.add(cross_quad(s0, side * d_m, side * back_m, 0.0, height_m), wall * 0.97, key_m=key_m, normal=near)
+    builder.add(wall_quad(side * d_m, s0, s1, 0.0, height_m), wall, key_m=key_m, normal=front)
+    plinth = wall_quad(side * d_m, s0, s1, 0.0, 0.5)
     builder.add(plinth, wall * 0.7, key_m=key_m, normal=front, behind=wall, detail_m=0.8)
     if style != "across":
-        eave = _wall_quad(side, d_m, s0, s1, height_m - 0.45, height_m)
+        eave = wall_quad(side * d_m, s0, s1, height_m - 0.45, height_m)
         builder.add(eave, wall * 0.78, key_m=key_m, normal=front, behind=wall, detail_m=0.8)
     _openings(builder, rng, side, d_m, s0, s1, wall, num_floors, floor_m, key_m)
     return height_m + rise_m / 2
 
 
-def _disc(s_m: float, d_m: float, h_m: float, radius_m: float, stretch: float = 1.0) -> Array:
+def disc(s_m: float, d_m: float, h_m: float, radius_m: float, stretch: float = 1.0) -> Array:
     """An upright disc that faces along the road, as a polygon of 14 corners."""
     angle = np.arange(14) * (2 * np.pi / 14)
     return np.stack(
@@ -125,13 +127,13 @@ def _disc(s_m: float, d_m: float, h_m: float, radius_m: float, stretch: float = 
 def add_tree(builder: MeshBuilder, rng: np.random.Generator, s_m: float, d_m: float) -> None:
     """Adds a tree: a trunk and a crown of overlapping discs, darker below and lighter towards the sun."""
     trunk_m, radius_m = rng.uniform(2.0, 3.2), rng.uniform(1.2, 2.2)
-    leaves, stretch = _vary(rng, LEAVES, 0.2), rng.uniform(0.9, 1.4)
+    leaves, stretch = vary(rng, LEAVES, 0.2), rng.uniform(0.9, 1.4)
     crown_h = trunk_m + radius_m * stretch * 0.75
-    shadow = _disc(0.0, d_m, 0.0, radius_m)
+    shadow = disc(0.0, d_m, 0.0, radius_m)
     shadow[:, 0] = s_m + shadow[:, 2] * 1.2
     shadow[:, 2] = 0.0
     builder.add(shadow, (0.20, 0.21, 0.20), key_m=s_m + 0.5)
-    builder.add(_cross_quad(s_m, d_m - 0.16, d_m + 0.16, 0.0, trunk_m + 0.6), (0.26, 0.20, 0.16), key_m=s_m)
+    builder.add(cross_quad(s_m, d_m - 0.16, d_m + 0.16, 0.0, trunk_m + 0.6), (0.26, 0.20, 0.16), key_m=s_m)
     light = builder.light
     sunward = float(np.sign(light.sun[1]))
     for layer in range(7):
@@ -141,63 +143,13 @@ def add_tree(builder: MeshBuilder, rng: np.random.Generator, s_m: float, d_m: fl
         across = rng.uniform(-1.0, 1.0) * spread + 0.22 * lift * radius_m * sunward
         height = crown_h + (0.55 * lift - 0.2) * radius_m * stretch
         size = radius_m * (0.92 - 0.5 * lift) * rng.uniform(0.92, 1.08)
-        builder.add(_disc(s_m, d_m + across, height, size, stretch), leaves * brightness, key_m=s_m)
+        builder.add(disc(s_m, d_m + across, height, size, stretch), leaves * brightness, key_m=s_m)
 
 
 def add_lamp(builder: MeshBuilder, side: int, s_m: float, d_m: float, height_m: float) -> None:
     """Adds a lamp post with an arm over the road."""
     grey = (0.34, 0.36, 0.38)
     post, tip = side * d_m, side * (d_m - 1.6)
-    builder.add(_cross_quad(s_m, post - 0.09, post + 0.09, 0.0, height_m), grey, key_m=s_m)
-    builder.add(_cross_quad(s_m, post, tip, height_m - 0.14, height_m), grey, key_m=s_m)
-    builder.add(_cross_quad(s_m, tip - 0.35, tip + 0.35, height_m - 0.3, height_m - 0.1), (0.8, 0.8, 0.76), key_m=s_m)
-
-
-def add_car(
-    builder: MeshBuilder, rng: np.random.Generator, s_m: float, d_m: float, *, away: bool, speed: float
-) -> None:
-    """Adds a car whose middle is at (s, d); ``away`` shows its rear; ``speed`` in metres along ``s`` per frame."""
-    paint = _vary(rng, CARS, 0.15)
-    van = rng.random() < 0.2
-    half_m, width_m = rng.uniform(2.0, 2.4), rng.uniform(0.86, 0.94)
-    belt_m, roof_m = (1.05, 2.05) if van else (rng.uniform(0.88, 0.98), rng.uniform(1.42, 1.6))
-    near, far, key_m = s_m - half_m, s_m + half_m, s_m
-
-    def put(
-        points: list[list[float]], rgb: Array, normal: tuple[float, float, float] | None = None, detail_m: float = np.inf
-    ) -> None:
-        builder.add(points, rgb, key_m=key_m, normal=normal, speed=speed, behind=paint, detail_m=detail_m)
-
-    ground = [[near - 0.2, d_m - width_m - 0.15, 0.01], [near - 0.2, d_m + width_m + 0.15, 0.01],
-              [far + 0.1, d_m + width_m + 0.15, 0.01], [far + 0.1, d_m - width_m - 0.15, 0.01]]  # fmt: skip
-    builder.add(ground, (0.11, 0.11, 0.12), key_m=key_m + 0.3, speed=speed)
-    # The cabin narrows upwards; its near and far ends lean by different lengths.
-    lean_near, lean_far = (0.25, 0.35) if van else ((0.75, 1.5) if away else (1.5, 0.75))
-    near_base, far_base = (near + 0.05, far - 0.6) if van else ((near + 0.15, far - 1.2) if away else (near + 1.2, far - 0.15))
-    if not away and not van:
-        lean_near, lean_far = 0.9, 0.6
-    top_near, top_far, top_w = near_base + lean_near, far_base - min(lean_far, 0.8), width_m * 0.80
-    for side in (-1, 1):
-        edge, top = d_m + side * width_m, d_m + side * top_w
-        put(_wall_quad(1, edge, near, far, 0.28, belt_m), paint, (0.0, side, 0.0))
-        pane = [[near_base, edge, belt_m], [far_base, edge, belt_m], [top_far, top, roof_m], [top_near, top, roof_m]]
-        put(pane, _GLASS * 0.9, (0.0, side, 0.25))
-        for axle in (near + 0.85, far - 0.85):
-            wheel = _disc(0.0, axle, 0.33, 0.33)
-            wheel = np.stack([wheel[:, 1], np.full(14, edge), wheel[:, 2]], axis=1)
-            put(wheel.tolist(), np.array([0.07, 0.07, 0.08]), (0.0, side, 0.0))
-    left, right = d_m - width_m, d_m + width_m
-    if not van:
-        deck = [[near, left, belt_m - 0.04], [near, right, belt_m - 0.04], [near_base, right, belt_m], [near_base, left, belt_m]]
-        put(deck, paint, (0.0, 0.0, 1.0))
-    roof = [[top_near, d_m - top_w, roof_m], [top_near, d_m + top_w, roof_m], [top_far, d_m + top_w, roof_m], [top_far, d_m - top_w, roof_m]]
-    put(roof, np.clip(paint * 1.05, 0, 1), (0.0, 0.0, 1.0))
-    screen = [[near_base, left, belt_m], [near_base, right, belt_m], [top_near, d_m + top_w, roof_m], [top_near, d_m - top_w, roof_m]]
-    put(screen, _GLASS * 1.15, (-1.0, 0.0, 0.5))
-    put(_cross_quad(near, left, right, 0.28, belt_m), paint * 0.92, (-1.0, 0.0, 0.0))
-    put(_cross_quad(near - 0.02, left + 0.02, right - 0.02, 0.24, 0.46), paint * 0.45, (-1.0, 0.0, 0.0))
-    lamp = np.array([0.72, 0.06, 0.05]) if away else np.array([0.95, 0.93, 0.80])
-    for side in (-1, 1):
-        inner, outer = d_m + side * (width_m - 0.42), d_m + side * (width_m - 0.05)
-        put(_cross_quad(near - 0.03, inner, outer, belt_m - 0.32, belt_m - 0.10), lamp, detail_m=0.5)
-    put(_cross_quad(near - 0.03, d_m - 0.26, d_m + 0.26, 0.5, 0.63), np.array([0.85, 0.85, 0.82]), detail_m=0.4)
+    builder.add(cross_quad(s_m, post - 0.09, post + 0.09, 0.0, height_m), grey, key_m=s_m)
+    builder.add(cross_quad(s_m, post, tip, height_m - 0.14, height_m), grey, key_m=s_m)
+    builder.add(cross_quad(s_m, tip - 0.35, tip + 0.35, height_m - 0.3, height_m - 0.1), (0.8, 0.8, 0.76), key_m=s_m)

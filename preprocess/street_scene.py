@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from preprocess.street_cars import add_car
 from preprocess.street_ground import Ground, Road, Sky
 from preprocess.street_mesh import Array, Camera, Light, Mesh, MeshBuilder, draw_mesh
-from preprocess.street_objects import add_car, add_house, add_lamp, add_tree
+from preprocess.street_objects import add_house, add_lamp, add_tree
 
 RENDERER = 1
 """Counts up whenever a clip would come out differently: clips of two renderers are never mixed."""
@@ -235,7 +236,8 @@ def _make_sky(rng: np.random.Generator, mood: Mood, light: Light, rows_px: int, 
     up = ((rows_px - 0.5 - np.arange(rows_px)) / max(rows_px, 1))[:, None, None]
     top = np.clip(np.array(mood.sky_top) + rng.uniform(-0.06, 0.06, 3), 0, 1)
     panorama = light.haze_rgb + (top - light.haze_rgb) * np.sqrt(up) * np.ones((1, wide_px, 1))
-    cloud = 0.7 * _smooth_noise(rng, (5, 12), (rows_px, wide_px)) + 0.3 * _smooth_noise(rng, (9, 26), (rows_px, wide_px))
+    size_px = (rows_px, wide_px)
+    cloud = 0.7 * _smooth_noise(rng, (5, 12), size_px) + 0.3 * _smooth_noise(rng, (9, 26), size_px)
     cover = np.clip((cloud - rng.uniform(0.45, 0.7)) / 0.25, 0, 1) * mood.clouds * np.clip(up[..., 0] * 2.5, 0, 1)
     panorama = panorama + cover[..., None] * (np.clip(light.haze_rgb * 1.1 + 0.06, 0, 1) - panorama)
     skyline = _smooth_noise(rng, (1, 40), (1, wide_px))[0] * 0.6 + _smooth_noise(rng, (1, 9), (1, wide_px))[0] * 0.6

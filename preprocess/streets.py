@@ -9,7 +9,6 @@ Clips belong to the job's tasks by number. A clip whose files are all there is n
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +105,16 @@ def _is_complete(folder: Path, settings: files.Json) -> bool:
         names = sorted(name for name in found.keys() | settings.keys() if found.get(name) != settings.get(name))
         raise UserError(f"{path} has other settings ({', '.join(names)}); remove the folder or choose another root")
     return (folder / COMPLETE).exists()
+
+
+def require_complete(folder: Path) -> None:
+    """Refuse a folder of street clips that are not all there.
+
+    Raises:
+        UserError: the stage did not finish.
+    """
+    if not (folder / COMPLETE).exists():
+        raise UserError(f"the street clips in {folder} are not all there yet; run the stage streets again")
 
 
 def _make(orders: list[ClipOrder], num_workers: int, progress: Progress, stop: dist.StopFlag) -> None:

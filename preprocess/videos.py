@@ -89,7 +89,7 @@ def index_videos(folder: Path, files: Iterable[SourceFile], data: DataConfig) ->
         if remainder:
             left_out.append(f"{file.name}: the last {remainder} of {num_frames} frames do not fill a clip")
         for number in range(num_clips):
-            split = SPLITS[SPLITS.index(top)] if splits_are_folders else _split_of(number, num_clips, data)  # type: ignore[arg-type]
+            split = SPLITS[SPLITS.index(top)] if splits_are_folders else _split_of(number, num_clips, data)
             first = number * data.frames_per_clip
             clip_id = f"{file.name.replace('/', '_')}_{first:06d}"
             pts = None if stamps is None else stamps[first]

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from results.measure import Outcome, Wanted, measure
 from results.metrics import base
 from results.metrics.base import ClipMetric, SetMetric
-from results.subjects import MODEL, SUBJECTS, Beside, Decode, reason_against
+from results.subjects import MODEL, SUBJECTS, Beside, Reconstruction, reason_against
 from results.weights import MARK
 from vdt_hpc.dist import current_task
 from vdt_hpc.errors import UserError
@@ -19,7 +19,7 @@ from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.provenance import code_commit
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
-from vdt_hpc.store.latents import ByteArray, LatentSet, LatentSplit
+from vdt_hpc.store.latents import LatentSet
 from vdt_hpc.store.records import Record, merge_records, read_records
 from vdt_hpc.store.samples import SampleInfo, SampleSet
 
@@ -52,7 +52,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
         outcomes = {want: Outcome(None, missing=reasons[want]) for want in open_wants if reasons[want]}
         wanted = [want for want in open_wants if not reasons[want]]
         if wanted:
-            beside = Beside(sample_set.info, truth, _decoder(config, truth))
+            beside = Beside(sample_set.info, truth, Reconstruction(config, latents))
             outcomes |= measure(sample_set, truth, wanted, metrics, beside)
         if outcomes:
             commit = code_commit()
@@ -125,29 +125,6 @@ class _Describe:
     def key(self, want: Wanted) -> tuple[object, ...]:
         """Key of the record that an outcome would have."""
         return self.record(want, Outcome(0.0), "").key
-
-
-def _decoder(config: RunConfig, truth: LatentSplit) -> Decode:
-    """The autoencoder's reconstruction of a test clip; its weights are loaded at the first call."""
-    loaded: list[object] = []
-
-    def decode(index: int) -> ByteArray:
-        import numpy as np
-        import torch
-
-        from vdt_hpc.model import autoencoder
-
-        if not loaded:
-            from vdt_hpc.dist import cpus_of_task, device_of
-
-            torch.set_num_threads(cpus_of_task(current_task()))
-            loaded.append(autoencoder.load(config.autoencoder, device_of(current_task())))
-        mean, _ = truth.moments(index)
-        with torch.inference_mode():
-            latents = torch.from_numpy(mean.astype(np.float32))
-            return autoencoder.decode(loaded[0], latents, config.sample.decode_frames)
-
-    return decode
 
 
 def _summary(num_measured: int, records: Iterable[Record]) -> str:

@@ -5,12 +5,19 @@ clips sees the same beginning everywhere and a metric of single frames never see
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from results.metrics.base import ClipMetric, SetMetric
-from vdt_hpc.store.latents import ByteArray, LatentSplit
+from vdt_hpc.dist import cpus_of_task, current_task, device_of
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.store.latents import ByteArray, LatentSet, LatentSplit
 from vdt_hpc.store.samples import SampleInfo
+
+if TYPE_CHECKING:
+    from vdt_hpc.model.autoencoder import Autoencoder
 
 MODEL, COPY, AUTOENCODER, REAL = "model", "copy-last-frame", "autoencoder", "real-against-real"
 SUBJECTS = (MODEL, COPY, AUTOENCODER, REAL)
@@ -73,3 +80,44 @@ class Beside:
             generated = self.true_frames((index + 1) % self._info.num_clips)[None, given:]
         beginning = np.broadcast_to(truth[:given], (len(generated), *truth[:given].shape))
         return np.concatenate([beginning, generated], axis=1)
+
+
+class Reconstruction:
+    """What the run's autoencoder makes of the true frames: decode(mean of the posterior).
+
+    The weights are loaded at the first call, since not every measurement asks for them.
+    """
+
+    def __init__(self, config: RunConfig, latents: LatentSet) -> None:
+        self._config, self._manifest, self._split = config, latents.manifest, latents.split("test")
+        self._loaded: Autoencoder | None = None
+
+    def __call__(self, index: int) -> ByteArray:
+        """All frames of a test clip, (T, H, W, 3) uint8.
+
+        Raises:
+            UserError: the autoencoder is not there, or is not the one that made the latents.
+        """
+        import torch
+
+        from vdt_hpc.model import autoencoder
+
+        self._loaded = self._loaded or self._load()
+        mean, _ = self._split.moments(index)
+        return autoencoder.decode(
+            self._loaded, torch.from_numpy(mean.astype(np.float32)), self._config.sample.decode_frames
+        )
+
+    def _load(self) -> "Autoencoder":
+        import torch
+
+        from vdt_hpc.model import autoencoder
+
+        torch.set_num_threads(cpus_of_task(current_task()))
+        loaded = autoencoder.load(self._config.autoencoder, device_of(current_task()))
+        if loaded.sha256 != self._manifest.autoencoder["sha256"]:
+            raise UserError(
+                f"the autoencoder {loaded.source} is not the one that made the latents; put that one back, "
+                "or remove the latents and run encode, train and sample again"
+            )
+        return loaded

@@ -79,6 +79,10 @@ class Table:
             self.footnotes.append(text)
         return self.footnotes.index(text) + 1
 
+    def starts_group(self, index: int) -> bool:
+        """Whether a column is the first under its conditions."""
+        return not index or self.columns[index].conditions != self.columns[index - 1].conditions
+
     def groups(self) -> list[tuple[str, int]]:
         """Conditions and how many columns each has."""
         names = [column.conditions for column in self.columns]
@@ -109,7 +113,9 @@ def build(comparison: Comparison, published: Published, frame_height_px: int, or
         table.rows.append(_published_row(table, row, theirs, published))
     for measured in comparison.rows:
         table.rows.append(_own_row(table, measured, ours, comparison))
-    table.remarks += [f"{base.find(name).label} {reason}." for name, reason in idle.items()]
+    for reason in dict.fromkeys(idle.values()):
+        labels = [base.find(name).label for name in idle if idle[name] == reason]
+        table.remarks.append(f"{', '.join(labels)}: {reason}.")
     if others:
         table.remarks.append(f"Published rows as listed in {published.listed_in}. {published.caution}")
     return table
@@ -215,7 +221,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def to_csv(comparisons: Sequence[Comparison], published: Published, frame_height_px: int) -> str:
-    """All numbers, one per line and not rounded, with everything that traces them; `missing` says why one is not there."""
+    """All numbers, one per line and not rounded, with all that traces them; `missing` says why one is not there."""
     lines: list[dict[str, Any]] = []
     for row in published.rows:
         for metric, value in row.values.items():

@@ -1,14 +1,14 @@
 """The autoencoder between pixels and latents: any diffusers AutoencoderKL, from a folder or from the hub.
 
-Pixels are uint8 outside and [-1, 1] inside; the two functions below are the only place where one becomes the other.
-Latents are unscaled here: the scaling factor is part of the autoencoder's identity, and its user applies it.
+Pixels are uint8 outside and [-1, 1] inside; ``to_signed`` and ``to_bytes`` are the only place where one becomes the
+other. Latents are unscaled here: the scaling factor is part of the autoencoder's identity, and its user applies it.
+Importing this module imports neither torch nor diffusers; loading an autoencoder does.
 
 Legend: N frames, H x W pixels, C latent channels, h x w latent cells.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -17,17 +17,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from vdt_hpc import files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import AutoencoderConfig
 from vdt_hpc.experiment.paths import checkout, weights_dir
 
 if TYPE_CHECKING:
+    import torch
     from diffusers import AutoencoderKL
 
 ByteArray = npt.NDArray[np.uint8]
 
+CONFIG = "config.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
@@ -40,7 +43,7 @@ class Autoencoder:
     source: str
     """Folder or hub name, as the run configuration gives it."""
     sha256: str
-    """Hash of the weights' names, shapes and fp32 values: the same however they are stored."""
+    """SHA-256 of the file of weights."""
     scaling_factor: float
     """Factor that brings latents to about unit standard deviation."""
 
@@ -62,6 +65,8 @@ def to_signed(frames: ByteArray) -> torch.Tensor:
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
         raise ValueError(f"frames must be (N, H, W, 3) uint8, not {frames.shape} {frames.dtype}")
+    import torch
+
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
 
 
@@ -73,9 +78,9 @@ def to_bytes(images: torch.Tensor) -> ByteArray:
     """
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be (N, 3, H, W), not {tuple(images.shape)}")
-    if not torch.isfinite(images).all():
+    if not images.isfinite().all():
         raise ValueError("the autoencoder's output holds values that are not finite")
-    levels = ((images.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
+    levels = ((images.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().byte()
     frames: ByteArray = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return frames
 
@@ -89,18 +94,12 @@ def load(config: AutoencoderConfig, device: torch.device) -> Autoencoder:
     Raises:
         UserError: it is nowhere, cannot be fetched, or has another geometry than the configuration says.
     """
-    folders = [checkout() / config.source, weights_dir() / config.source]
-    folder = next((folder for folder in folders if folder.is_dir()), None)
-    model = _from_hub(config.source, folders) if folder is None else _from_folder(folder)
-    _check_geometry(model, config)
-    model = model.to(device=device, dtype=torch.float32).eval().requires_grad_(False)
-    return Autoencoder(model, config.source, weights_sha256(model), float(model.config["scaling_factor"]))
-
-
-def _from_folder(folder: Path) -> AutoencoderKL:
+    import torch
     from diffusers import AutoencoderKL
+    from safetensors import SafetensorError
 
-    for name in ("config.json", "diffusion_pytorch_model.safetensors"):
+    folder = local_folder(config) or _fetch(config.source)
+    for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(
                 f"the autoencoder {folder} has no {name}; put a diffusers AutoencoderKL (safetensors) there, "
@@ -110,29 +109,38 @@ def _from_folder(folder: Path) -> AutoencoderKL:
         model: AutoencoderKL = AutoencoderKL.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32, low_cpu_mem_usage=False
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise UserError(f"the autoencoder {folder} cannot be loaded ({_line(error)}); replace it") from error
-    return model
+    _check_geometry(model, config)
+    model = model.to(device).eval().requires_grad_(False)
+    return Autoencoder(model, config.source, files.sha256(folder / WEIGHTS), float(model.config["scaling_factor"]))
 
 
-def _from_hub(source: str, folders: list[Path]) -> AutoencoderKL:
-    from diffusers import AutoencoderKL
+def local_folder(config: AutoencoderConfig) -> Path | None:
+    """The folder on this machine that `autoencoder.source` means; None: it can only be a name on the hub."""
+    return next((folder for folder in _folders(config.source) if folder.is_dir()), None)
 
-    looked = " or ".join(str(folder) for folder in folders)
+
+def _folders(source: str) -> list[Path]:
+    return [checkout() / source, weights_dir() / source]
+
+
+def _fetch(source: str) -> Path:
+    """The folder of the hub's local cache that holds a model, fetched unless this machine is set offline."""
+    from huggingface_hub import snapshot_download
+
+    looked = " or ".join(str(folder) for folder in _folders(source))
     if not _HUB_NAME.fullmatch(source):
         raise UserError(f"no autoencoder {source}: there is no folder {looked}; set autoencoder.source")
     offline = any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in _OFFLINE)
-    where = "this machine is set offline and has no copy" if offline else "it could not be fetched from the hub"
+    where = "this machine is set offline and its cache has none" if offline else "it could not be fetched from the hub"
     try:
-        model: AutoencoderKL = AutoencoderKL.from_pretrained(
-            source, use_safetensors=True, local_files_only=offline, torch_dtype=torch.float32, low_cpu_mem_usage=False
-        )
+        return Path(snapshot_download(source, allow_patterns=[CONFIG, WEIGHTS], local_files_only=offline))
     except Exception as error:  # the hub's client has many families of errors; each becomes this one line
         raise UserError(
             f"no autoencoder {source}: there is no folder {looked}, and {where} ({_line(error)}); "
-            f"put its files into {folders[-1]} or fetch it on a machine with internet access"
+            f"put {CONFIG} and {WEIGHTS} into {weights_dir() / source}"
         ) from error
-    return model
 
 
 def _line(error: Exception) -> str:
@@ -151,39 +159,35 @@ def _check_geometry(model: AutoencoderKL, config: AutoencoderConfig) -> None:
             raise UserError(f"the autoencoder {config.source} has {name} {found}; set autoencoder.{name}, now {said}")
 
 
-def weights_sha256(model: torch.nn.Module) -> str:
-    """Hash (64 hex digits) of the names, shapes and fp32 values of a model's weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-@torch.inference_mode()
 def encode(autoencoder: Autoencoder, frames: ByteArray, frames_per_batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of the posterior, each (N, C, h, w) float32 on the CPU, not scaled.
 
     Args:
+        autoencoder: a loaded one.
         frames: (N, H, W, 3) uint8, H and W multiples of the downsampling.
         frames_per_batch: frames that pass the network at once; bounds the memory.
     """
+    import torch
+
     means, deviations = [], []
-    for start in range(0, len(frames), frames_per_batch):
-        images = to_signed(frames[start : start + frames_per_batch]).to(autoencoder.device)
-        posterior = autoencoder.model.encode(images).latent_dist
-        means.append(posterior.mean.float().cpu())
-        deviations.append(posterior.std.float().cpu())
+    with torch.inference_mode():
+        for start in range(0, len(frames), frames_per_batch):
+            images = to_signed(frames[start : start + frames_per_batch]).to(autoencoder.device)
+            posterior = autoencoder.model.encode(images).latent_dist
+            means.append(posterior.mean.float().cpu())
+            deviations.append(posterior.std.float().cpu())
     return torch.cat(means), torch.cat(deviations)
 
 
-@torch.inference_mode()
 def decode(autoencoder: Autoencoder, latents: torch.Tensor, frames_per_batch: int) -> ByteArray:
     """Frames (N, H, W, 3) uint8 from unscaled latents (N, C, h, w), ``frames_per_batch`` at once."""
+    import torch
+
     if latents.ndim != 4:
         raise ValueError(f"latents must be (N, C, h, w), not {tuple(latents.shape)}")
     frames = []
-    for start in range(0, len(latents), frames_per_batch):
-        batch = latents[start : start + frames_per_batch].to(autoencoder.device, torch.float32)
-        frames.append(to_bytes(autoencoder.model.decode(batch).sample))
+    with torch.inference_mode():
+        for start in range(0, len(latents), frames_per_batch):
+            batch = latents[start : start + frames_per_batch].to(autoencoder.device, torch.float32)
+            frames.append(to_bytes(autoencoder.model.decode(batch).sample))
     return np.concatenate(frames)

@@ -1,0 +1,148 @@
+"""The page: one HTML file that shows all of a run, opens from disk and asks the network for nothing."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from results import figures
+from results.current import Comparison
+from results.film import Film
+from results.metrics import base
+from results.progress_curve import Curve
+from results.tables import TASKS, Table
+from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.signature import signature
+from vdt_hpc.store.latents import Manifest
+
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that the page shows."""
+
+    config: RunConfig
+    comparisons: Sequence[Comparison]
+    tables: Sequence[Table]
+    films: Sequence[Film]
+    sample_notes: Sequence[str]
+    """Why films are not shown, one line each."""
+    curve: Curve | None
+    manifest: Manifest | None
+
+
+def render(content: Content) -> str:
+    """The whole page as HTML; whatever comes from configurations and records is escaped."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    config = content.config
+    names = dict.fromkeys(name for comparison in content.comparisons for name in comparison.metrics)
+    return template.render(
+        title=f"VDT on {config.data.dataset}: run {config.name}",
+        lead=_lead(content),
+        facts=_facts(content),
+        tables=content.tables,
+        films=[_film(film) for film in content.films],
+        sample_notes=content.sample_notes,
+        curve=_curve(content.curve),
+        no_curve="There is no training log (progress.jsonl) in this run's folder.",
+        metrics=[base.find(name) for name in names],
+        provenance=_provenance(content),
+        config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
+    )
+
+
+def _lead(content: Content) -> str:
+    config = content.config
+    tasks = " and ".join(TASKS[task].lower() for task in dict.fromkeys(c.task for c in content.comparisons))
+    return (
+        f"A video diffusion transformer on {config.data.dataset} at {config.data.frame_height_px} px: {tasks}, "
+        "measured on the test split against the true frames and beside three rows that tell what a number means."
+    )
+
+
+def _facts(content: Content) -> list[tuple[str, str, str]]:
+    config, record = content.config, content.comparisons[0].model.first
+    model = config.model
+    given = f"{record.given_frames} given, " if record.given_frames else ""
+    return [
+        ("Data", f"{config.data.dataset}, {config.data.frame_height_px} px", f"{record.num_clips} test clips measured"),
+        ("Clip", f"{record.num_frames} frames", f"{given}{record.num_frames - record.given_frames} generated"),
+        ("Model", f"VDT, depth {model.depth}", f"width {model.width}, {model.num_heads} heads"),
+        ("Trained", f"{record.clips_seen:,} clips seen", f"of {config.train.total_clips:,} planned"),
+        ("Sampler", f"{(record.sampler or '').upper()}, {record.num_steps} steps",
+         f"{record.num_trajectories} sample{'s' if record.num_trajectories > 1 else ''} per clip, seed {record.seed}"),
+    ]  # fmt: skip
+
+
+def _film(film: Film) -> dict[str, Any]:
+    info = film.info
+    sheet, width, height = film.sheet()
+    task = TASKS.get(info.task, info.task)
+    how = f"{info.sampler.upper()}, {info.num_steps} steps"
+    clips = ", ".join(film.clip_ids)
+    if info.given_frames:
+        above = "true frames above, samples below"
+        strip = (
+            f"Truth above, sample below; the {info.given_frames} given frames have an orange border. Clips: {clips}."
+        )
+    else:
+        above = "real clips above, samples below; they do not belong together"
+        strip = f"One real clip ({film.clip_ids[0]}) above, samples below; they do not belong together."
+    return {
+        "title": f"{task} ({how})",
+        "num_frames": info.num_frames,
+        "given_frames": info.given_frames,
+        "sheet": _data_uri(sheet, "webp"),
+        "sheet_width": width,
+        "sheet_height": height,
+        "sheet_alt": f"{len(film.clip_ids)} clips playing side by side: {above}",
+        "sheet_caption": f"{len(film.clip_ids)} clips side by side: {above}.",
+        "strip_light": _data_uri(figures.webp(figures.film_strip(film.strip())), "webp"),
+        "strip_dark": _data_uri(figures.webp(figures.film_strip(film.strip(), figures.DARK)), "webp"),
+        "strip_alt": f"Film strip of {len(film.clip_ids)} clips, frames from left to right. {strip}",
+        "strip_caption": strip,
+    }
+
+
+def _curve(curve: Curve | None) -> dict[str, str] | None:
+    if curve is None or not curve.train:
+        return None
+    first, last = curve.smoothed()[0], curve.smoothed()[-1]
+    text = f"The smoothed training loss goes from {first[1]:.4g} to {last[1]:.4g} over {last[0]:,} clips"
+    if curve.validation:
+        text += f"; the last validation loss is {curve.validation[-1][1]:.4g}"
+    restarts = len(curve.restarts)
+    text += f"; {restarts} restart{'s' if restarts != 1 else ''}." if restarts else "."
+    return {
+        "light": _data_uri(figures.webp(figures.loss_curve(curve)), "webp"),
+        "dark": _data_uri(figures.webp(figures.loss_curve(curve, figures.DARK)), "webp"),
+        "alt": f"Loss over clips seen. {text}",
+        "caption": text,
+    }
+
+
+def _provenance(content: Content) -> list[tuple[str, str]]:
+    config = content.config
+    records = [r for c in content.comparisons for row in c.rows for r in row.by_metric.values()]
+    rows = [
+        ("Run", f"{config.name} (signature {signature(config)})"),
+        ("Checkpoint", ", ".join(sorted({r.checkpoint for r in records if r.checkpoint}))),
+        ("Sample sets", ", ".join(dict.fromkeys(r.samples for r in records if r.samples))),
+        ("Code that sampled", ", ".join(dict.fromkeys(film.info.code_commit for film in content.films)) or "not known"),
+        ("Code that measured", ", ".join(dict.fromkeys(r.code_commit for r in records))),
+        ("Latents", ", ".join(dict.fromkeys(r.latents_fingerprint for r in records))),
+    ]
+    if content.manifest is not None:
+        autoencoder = content.manifest.autoencoder
+        rows.append(("Autoencoder", f"{autoencoder['source']} (SHA-256 {str(autoencoder['sha256'])[:16]}…)"))
+    return rows
+
+
+def _data_uri(picture: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"

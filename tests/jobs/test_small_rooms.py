@@ -1,0 +1,109 @@
+import json
+import threading
+
+import pytest
+
+from jobs import progress_log, schedule
+from jobs.ahead import MAX_AHEAD, Ahead
+from vdt_hpc.experiment.config import OptimConfig
+
+OPTIM = OptimConfig(lr=2.0, warmup_clips=100, final_lr_fraction=0.1)
+
+
+def rate(clips_seen, optim=OPTIM, **options):
+    return schedule.learning_rate(optim, 1100, clips_seen, **options)
+
+
+def test_the_rate_warms_up_then_follows_a_cosine():
+    assert [rate(clips) for clips in (10, 50, 100)] == pytest.approx([0.2, 1.0, 2.0])
+    assert rate(600) == pytest.approx(2.0 * 0.55)
+    assert rate(1100) == pytest.approx(0.2)
+    assert rate(5000) == pytest.approx(0.2)
+    assert rate(600, scale=0.5) == pytest.approx(0.55)
+
+
+def test_a_constant_rate_after_the_warm_up():
+    optim = OptimConfig(lr=2.0, warmup_clips=100, schedule="constant")
+    assert [rate(clips, optim) for clips in (50, 100, 1100)] == pytest.approx([1.0, 2.0, 2.0])
+    assert rate(8, OptimConfig(lr=2.0, warmup_clips=0, schedule="constant")) == 2.0
+
+
+def test_multiples_are_crossed_once_whatever_the_batch():
+    for step in (1, 3, 7, 10, 25):
+        crossed = [seen for seen in range(step, 101, step) if schedule.crosses(10, seen - step, seen)]
+        assert len(crossed) == min(100 // step * step // 10, 100 // step)
+    assert not schedule.crosses(10, 10, 19)
+
+
+def log_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_log_is_single_valued_after_a_rollback(tmp_path, capsys):
+    path = tmp_path / "progress.jsonl"
+    with progress_log.ProgressLog(path, tmp_path / "events", 0) as log:
+        log.write("start", 0, partition="here")
+        for clips in (10, 20, 30):
+            log.write("train", clips, loss=1.0 / clips, loss_by_task={"prediction": 0.5}, lr=float("nan"))
+    with path.open("a") as file:
+        file.write('{"kind": "train", "clips_s')
+    with progress_log.ProgressLog(path, tmp_path / "events", 20) as log:
+        log.write("start", 20, partition="there")
+        log.write("train", 30, loss=0.5)
+    written = log_lines(path)
+    assert [(line["kind"], line["clips_seen"]) for line in written] == [
+        ("start", 0), ("train", 10), ("train", 20), ("start", 20), ("train", 30),
+    ]  # fmt: skip
+    assert written[1]["lr"] is None
+    assert written[1]["loss_by_task"] == {"prediction": 0.5}
+    said = capsys.readouterr().out
+    assert "1 unreadable line" in said
+    assert "1 line(s) beyond clip 20" in said
+
+
+def test_tensorboard_hides_what_was_taken_back(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for resumed_at, losses in ((0, {10: 1.0, 20: 2.0, 30: 3.0}), (10, {20: 4.0})):
+        with progress_log.ProgressLog(tmp_path / "progress.jsonl", tmp_path / "events", resumed_at) as log:
+            for clips, loss in losses.items():
+                log.write("train", clips, loss=loss, loss_by_task={"prediction": loss})
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(10, 1.0), (20, 4.0)]
+    assert "train/loss_by_task/prediction" in events.Tags()["scalars"]
+
+
+def test_items_come_in_order_from_another_thread():
+    def source():
+        for number in range(20):
+            yield number, threading.current_thread().name
+
+    with Ahead(source) as ahead:
+        items = [ahead.next() for _ in range(20)]
+    assert items == [(number, "examples") for number in range(20)]
+    assert ahead.waited_s >= 0
+
+
+def test_a_source_that_is_left_early_ends():
+    drawn = []
+
+    def source():
+        for number in range(10**9):
+            drawn.append(number)
+            yield number
+
+    with Ahead(source) as ahead:
+        ahead.next()
+    assert "examples" not in {thread.name for thread in threading.enumerate()}
+    assert len(drawn) <= 2 * MAX_AHEAD + 4
+
+
+def test_an_error_of_the_source_is_raised_where_items_are_asked_for():
+    def source():
+        yield 1
+        raise RuntimeError("broken")
+
+    with Ahead(source) as ahead:
+        assert ahead.next() == 1
+        with pytest.raises(RuntimeError, match="broken"):
+            ahead.next()

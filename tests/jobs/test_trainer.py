@@ -1,0 +1,102 @@
+import json
+
+import pytest
+import torch
+
+from jobs import examples, loop, train
+from jobs.trainer import Trainer
+from tests.jobs import made_up
+from vdt_hpc.dist import ProcessGroup, Task
+from vdt_hpc.experiment.partition import plan_batch
+from vdt_hpc.experiment.signature import signature
+from vdt_hpc.store import checkpoint
+from vdt_hpc.store.latents import LatentSet
+
+CONFIG = made_up.config()
+
+
+@pytest.fixture
+def moments(partition):
+    return examples.read_moments(LatentSet.open(CONFIG, made_up.write_latents(CONFIG, partition)), "train")
+
+
+def awake_trainer(root, limit):
+    plan = plan_batch(CONFIG.batch, made_up.partition(root, max_clips_per_gpu=limit))
+    trainer = Trainer(CONFIG, plan, ProcessGroup(Task(), root))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in trainer.model.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=generator)
+    return trainer, plan
+
+
+def gradients(trainer, plan, moments):
+    drawn = [examples.Drawer(CONFIG, 7, 2, made_up.FRAMES).training(position) for position in range(6)]
+    batches, start = [], 0
+    for size in plan.micro_batches[0]:
+        batches.append(examples.prepare(CONFIG, moments, drawn[start : start + size]))
+        start += size
+    tally, norm = trainer.gradients(batches)
+    return tally.means(), norm, {name: weight.grad.clone() for name, weight in trainer.model.named_parameters()}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4, 5])
+def test_the_loss_and_its_gradient_do_not_depend_on_the_split(tmp_path, moments, limit):
+    means, norm, whole = gradients(*awake_trainer(tmp_path, 6), moments)
+    split_means, split_norm, split = gradients(*awake_trainer(tmp_path, limit), moments)
+    assert split_means["loss"] == pytest.approx(means["loss"], rel=1e-6)
+    assert split_means["loss_by_task"] == pytest.approx(means["loss_by_task"], rel=1e-6)
+    torch.testing.assert_close(split_norm, norm, rtol=1e-5, atol=0)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(split[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_the_state_of_an_unused_optimizer_can_be_saved_and_loaded(tmp_path):
+    first, _ = awake_trainer(tmp_path, 6)
+    second, _ = awake_trainer(tmp_path, 6)
+    second.load({part: {name: t.clone() for name, t in tensors.items()} for part, tensors in first.state().items()})
+    for part, tensors in first.state().items():
+        assert all(torch.equal(tensor, second.state()[part][name]) for name, tensor in tensors.items())
+        assert not any("module." in name for name in tensors)
+
+
+def test_an_update_that_is_not_finite_is_skipped_and_counted(tmp_path, partition, monkeypatch, capsys):
+    config = made_up.config(train__total_clips=18, train__checkpoint_every_clips=6)
+    paths = made_up.write_latents(config, partition)
+    whole = loop.Trainer.gradients
+
+    def poisoned(self, batches):
+        tally, norm = whole(self, batches)
+        if batches[0].examples[0].position == 6:
+            next(self.model.parameters()).grad.fill_(float("nan"))
+            norm = norm * float("nan")
+        return tally, norm
+
+    monkeypatch.setattr(loop.Trainer, "gradients", poisoned)
+    assert train.run(config, partition).complete
+    assert "update to clip 12 skipped" in capsys.readouterr().out
+    before, after, last = (
+        checkpoint.read(paths.checkpoints / checkpoint.folder_name(clips)).load("model") for clips in (6, 12, 18)
+    )
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not torch.equal(after["final_layer.linear.weight"], last["final_layer.linear.weight"])
+    assert all(tensor.isfinite().all() for tensor in last.values())
+    lines = [json.loads(line) for line in paths.progress_log.read_text().splitlines()]
+    logged = {line["clips_seen"]: line for line in lines if line["kind"] == "train"}
+    assert [logged[clips]["skipped_updates"] for clips in (6, 12, 18)] == [0, 1, 1]
+    assert logged[12]["loss"] is None
+
+
+def test_the_loss_falls_and_the_average_follows(partition):
+    config = made_up.config(train__total_clips=1200, optim__lr=3e-3)
+    paths = made_up.write_latents(config, partition)
+    result = train.run(config, partition)
+    assert result.complete
+    lines = [json.loads(line) for line in paths.progress_log.read_text().splitlines()]
+    validation = {line["clips_seen"]: line["val_loss"] for line in lines if line["kind"] == "validation"}
+    assert validation[1200] < 0.75 * validation[30]
+    assert lines[0]["kind"] == "start"
+    assert all(line["num_examples"] == 12 for line in lines if line["kind"] == "validation")
+    assert len(checkpoint.folders(paths.checkpoints)) == 3
+    _, weights = checkpoint.load_ema(paths.checkpoints, signature(config))
+    assert not torch.equal(weights["final_layer.linear.weight"], torch.zeros_like(weights["final_layer.linear.weight"]))
