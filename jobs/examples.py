@@ -113,34 +113,38 @@ class Drawer:
         epoch, index = divmod(position, self._num_clips)
         clip = int(epoch_order(self._config.seed, epoch, self._num_clips)[index])
         draw = stream(self._config.seed, CHOICES, position)
+        task, given_frames = self._task(draw)
         return Example(
             position=position,
             clip=clip,
             start_frame=int(draw.integers(self._num_starts)),
             flip=int(draw.integers(self._num_flips)),
+            task=task,
+            given_frames=given_frames,
             time=int(draw.integers(self._config.diffusion.num_train_steps)),
-            **self._task(draw),
         )
 
     def validation(self, index: int, total: int) -> Example:
         """The `index`-th of `total` fixed validation examples: clips in turn from frame 0, times spread evenly."""
         draw = stream(self._config.seed, VALIDATION + CHOICES, index)
+        task, given_frames = self._task(draw)
         spread = stream(self._config.seed, VALIDATION + PERMUTATION, total).permutation(total)
         return Example(
             position=index,
             clip=index % self._num_clips,
             start_frame=0,
             flip=0,
+            task=task,
+            given_frames=given_frames,
             time=int((spread[index] + 0.5) / total * self._config.diffusion.num_train_steps),
             purpose=VALIDATION,
-            **self._task(draw),
         )
 
-    def _task(self, draw: np.random.Generator) -> dict[str, object]:
+    def _task(self, draw: np.random.Generator) -> tuple[TaskName, int]:
         tasks = self._config.tasks
         chosen = self._tasks[int(np.searchsorted(self._bounds, draw.random(), side="right"))]
         length = int(draw.integers(tasks.prefix_min_frames, tasks.prefix_max_frames + 1))
-        return {"task": chosen, "given_frames": length if chosen == "prediction" else 0}
+        return chosen, length if chosen == "prediction" else 0
 
 
 @lru_cache(maxsize=4)

@@ -107,7 +107,9 @@ class TrainingLoop:
         agreed = self._group.sum(agreed).cpu()
         not_finite, signalled, time_is_up, save_due = (bool(value > 0) for value in agreed[:4])
         clips_after = self._clips_seen + self._plan.global_clips
-        lr = schedule.learning_rate(self._config.optim, self._config.train.total_clips, clips_after, self._plan.lr_scale)
+        lr = schedule.learning_rate(
+            self._config.optim, self._config.train.total_clips, clips_after, self._plan.lr_scale
+        )
         if not_finite:
             self._skipped += 1
             if self._main:

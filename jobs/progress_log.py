@@ -37,7 +37,7 @@ class ProgressLog:
         truncate(path, resumed_at)
         self._file = path.open("a", encoding="utf-8")
         # Events at or after purge_step are hidden: those of updates that a rollback took back.
-        self._events = SummaryWriter(str(tensorboard), purge_step=resumed_at + 1)  # type: ignore[no-untyped-call]
+        self._events = SummaryWriter(str(tensorboard), purge_step=resumed_at + 1)
 
     def __enter__(self) -> "ProgressLog":
         return self
@@ -46,7 +46,7 @@ class ProgressLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        self._events.close()  # type: ignore[no-untyped-call]
+        self._events.close()
 
     def write(self, kind: str, clips_seen: int, **values: Any) -> None:
         """Append one line; numbers also become TensorBoard scalars named `kind/name`."""
@@ -55,8 +55,8 @@ class ProgressLog:
         self._file.flush()
         for name, value in _scalars(values):
             if kind != "start":
-                self._events.add_scalar(f"{kind}/{name}", value, clips_seen)  # type: ignore[no-untyped-call]
-        self._events.flush()  # type: ignore[no-untyped-call]
+                self._events.add_scalar(f"{kind}/{name}", value, clips_seen)
+        self._events.flush()
 
 
 def truncate(path: Path, resumed_at: int) -> None:

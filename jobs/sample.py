@@ -4,6 +4,7 @@ Part i of a task belongs to rank i % world; ranks never talk, so any number of t
 """
 
 from vdt_hpc.dist import StopFlag, current_task
+from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig, TaskName
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
@@ -14,7 +15,6 @@ from vdt_hpc.store import checkpoint
 from vdt_hpc.store.checkpoint import Checkpoint
 from vdt_hpc.store.latents import LatentSet
 from vdt_hpc.store.samples import SAMPLES, SampleInfo, part_path
-from vdt_hpc.errors import UserError
 
 
 def run(config: RunConfig, partition: Partition) -> StageResult:

@@ -50,7 +50,7 @@ class Generator:
         self._decoder = autoencoder.load(config.autoencoder, self._device)
         if self._decoder.sha256 != latents.manifest.autoencoder["sha256"]:
             raise UserError(
-                f"the latents at {latents.folder} were made by other weights than those of {config.autoencoder.source}; "
+                f"the latents at {latents.folder} were not made by the weights in {config.autoencoder.source}; "
                 "remove the latents and run the stage encode again"
             )
         model = vdt.build(config)

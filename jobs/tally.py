@@ -32,7 +32,9 @@ class Tally:
     def add(self, losses: Losses, tasks: Sequence[TaskName]) -> None:
         """Count the clips of a batch, without waiting for the device."""
         total, mse, vb = (values.detach().double() for values in (losses.total, losses.mse, losses.vb))
-        members = torch.tensor([[task == name for name in TASKS] for task in tasks], dtype=torch.float64).to(total.device)
+        members = torch.tensor([[task == name for name in TASKS] for task in tasks], dtype=torch.float64).to(
+            total.device
+        )
         self.sums += torch.cat([torch.stack([total.sum(), mse.sum(), vb.sum()]), total @ members, members.sum(0)])
 
     def merge(self, other: "Tally") -> None:

@@ -19,7 +19,7 @@ from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.store import checkpoint
 
 if TYPE_CHECKING:
-    from vdt_hpc.dist import ProcessGroup
+    pass
 
 
 def run(config: RunConfig, partition: Partition) -> StageResult:

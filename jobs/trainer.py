@@ -38,9 +38,7 @@ class Trainer:
         self.diffusion = Diffusion(config.diffusion, group.device)
         self._parallel: torch.nn.Module = self.model
         if group.task.world_size > 1:
-            self._parallel = DistributedDataParallel(
-                self.model, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            self._parallel = DistributedDataParallel(self.model, broadcast_buffers=False, gradient_as_bucket_view=True)
         optim = config.optim
         self._optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=optim.lr, betas=(optim.beta1, optim.beta2),
@@ -66,7 +64,7 @@ class Trainer:
                     stack.enter_context(self._parallel.no_sync())
                 with autocast(self._config, self._group.device):
                     losses = denoising_losses(self._parallel, self.diffusion, batch, self._group.device)
-                (losses.total.sum() * weight).backward()  # type: ignore[no-untyped-call]
+                (losses.total.sum() * weight).backward()
             tally.add(losses, [example.task for example in batch.examples])
         limit = self._config.optim.grad_clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), float("inf") if limit is None else limit)
@@ -107,9 +105,7 @@ class Trainer:
         return flat
 
 
-def denoising_losses(
-    model: torch.nn.Module, diffusion: Diffusion, batch: Batch, device: torch.device
-) -> Losses:
+def denoising_losses(model: torch.nn.Module, diffusion: Diffusion, batch: Batch, device: torch.device) -> Losses:
     """Loss of each clip of a batch: noise the latents, put the given frames in, ask the model."""
     clean, noise = (torch.from_numpy(array).to(device, non_blocking=True) for array in (batch.clean, batch.noise))
     times = torch.from_numpy(batch.times).to(device, non_blocking=True)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from results.metrics.base import Extractor
 from results.pixels import Pixels
 from results.weights import find
+from vdt_hpc.errors import UserError
 
 WHOSE = "I3D"
 WEIGHT_FILES = ("i3d_torchscript.pt",)
@@ -107,13 +108,18 @@ def open_i3d() -> Extractor:
 
     Raises:
         MissingWeights: the file is not there.
+        UserError: it cannot be read.
     """
     import torch
 
     from vdt_hpc.dist import current_task, device_of
 
     device = device_of(current_task())
-    network = torch.jit.load(str(find(WHOSE, WEIGHT_FILES)), map_location=device).eval()
+    path = find(WHOSE, WEIGHT_FILES)
+    try:
+        network = torch.jit.load(str(path), map_location=device).eval()
+    except RuntimeError as error:
+        raise UserError(f"{path} is no TorchScript file ({str(error).splitlines()[0]}); replace it") from error
 
     def extract(clip: Pixels) -> FloatArray:
         frames = torch.from_numpy(clip.values.copy()).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1

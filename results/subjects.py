@@ -36,7 +36,7 @@ def reason_against(subject: str, metric: ClipMetric | SetMetric, info: SampleInf
         if info.num_frames < metric.min_frames:
             return f"{metric.label} needs clips of at least {metric.min_frames} frames; these have {info.num_frames}"
         fewest = metric.min_clips * (2 if subject == REAL else 1)
-        sides = "two disjoint halves of" if subject == REAL else "at least"
+        sides = "two disjoint halves, together at least" if subject == REAL else "at least"
         if info.num_clips < fewest:
             return f"{metric.label} needs {sides} {fewest} clips; there are {info.num_clips}"
     elif subject == REAL and info.num_clips < 2:

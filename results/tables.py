@@ -99,14 +99,18 @@ def build(comparison: Comparison, published: Published, frame_height_px: int, or
         order: metrics, in the order of the columns; any others follow.
     """
     same = comparable(comparison, published, frame_height_px)
-    metrics = [*(m for m in order if m in comparison.metrics), *(m for m in comparison.metrics if m not in order)]
+    others = published.rows if published.task == comparison.task else ()
+    listed = tuple(dict.fromkeys(name for row in others for name in row.values))
+    known = [*comparison.metrics, *(listed if same else ())]
+    metrics = [*(name for name in order if name in known), *(name for name in known if name not in order)]
+    metrics = list(dict.fromkeys(metrics))
     idle = {name: reason for name in metrics if (reason := _never_applies(comparison, name))}
     theirs = f"{published.dataset} {published.frame_height_px} px, {published.protocol}"
-    ours = theirs if same else f"{comparison.dataset} {frame_height_px} px, {comparison.protocol}"
+    ours = f"{comparison.dataset} {frame_height_px} px, {comparison.protocol}"
+    if ours == theirs and not same:  # the protocol's name was kept, its frames were not
+        ours += f" with {comparison.given_frames} given of {comparison.num_frames} frames"
     columns = [Column(ours, name) for name in metrics if name not in idle]
-    others = published.rows if published.task == comparison.task else ()
     if others and not same:
-        listed = dict.fromkeys(name for row in others for name in row.values)
         columns = [*(Column(theirs, name) for name in listed), *columns]
     table = Table(_title(comparison), tuple(columns))
     for row in others:

@@ -1,6 +1,7 @@
 """What tests of several rooms share."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,14 @@ def pipeline(tmp_path_factory):
     assert line.done.returncode == 0, line.done.stdout + line.done.stderr
     line.run_folder = line.root / "smoke"
     return line
+
+
+@pytest.fixture
+def encoded(command_line, pipeline):
+    """A fresh root that has the smoke run's frames and latents, and no run yet."""
+    for noun in ("frames", "latents"):
+        shutil.copytree(pipeline.root / noun, command_line.root / noun)
+    return command_line
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Any
 from results.metrics.base import ClipMeasure, ClipMetric
 from results.pixels import Pixels, check_pair
 from results.weights import find
+from vdt_hpc.errors import UserError
 
 WHOSE = "AlexNet"
 FILES = ("alexnet-owt-7be5be79.pth", "alexnet-owt-7be5be79.safetensors")
@@ -55,10 +56,13 @@ def _network(path: Path) -> Any:
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
         # pnet_rand: the package would otherwise fetch AlexNet from the network; each of its layers is set below.
         network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    for part in network.net.children():
-        for index, layer in part.named_children():
-            for name, _ in layer.named_parameters():
-                getattr(layer, name).data.copy_(tensors[f"features.{index}.{name}"])
+    try:
+        for part in network.net.children():
+            for index, layer in part.named_children():
+                names = [name for name, _ in layer.named_parameters()]
+                layer.load_state_dict({name: tensors[f"features.{index}.{name}"] for name in names})
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"{path} does not hold the weights of AlexNet ({error}); replace it") from error
     return network.eval()
 
 

@@ -65,8 +65,6 @@ def write_latents(run, where, counts=None, seed=0):
         latents.write_shard(path, mean, np.full_like(mean, 0.1), names, pixels)
         shards.append(latents.describe_shard(path, split))
     identity = {"source": "nowhere", "sha256": "made-up", "scaling_factor": 0.25}
-    manifest = latents.Manifest(
-        run.data.dataset, latents_signature(run), "made-up", {}, identity, (), tuple(shards)
-    )
+    manifest = latents.Manifest(run.data.dataset, latents_signature(run), "made-up", {}, identity, (), tuple(shards))
     latents.write_manifest(paths.latents, manifest)
     return paths

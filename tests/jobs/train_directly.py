@@ -1,4 +1,4 @@
-"""Run the stage `train` in a process of its own: python -m tests.jobs.train_directly ROOT '{"train__total_clips": 60}'."""
+"""The stage `train` in a process of its own: python -m tests.jobs.train_directly ROOT '{"train__total_clips": 60}'."""
 
 import json
 import sys

@@ -135,9 +135,10 @@ def test_gradients_of_the_whole_loss(diffusion):
             model, dict(zip(names, values, strict=True)), (masks.mix(clean, noisy, mask), times)
         )
         predicted, v = output.chunk(2, dim=2)  # the stopped gradient is put back, else the numbers cannot agree
-        return objective.masked_mean((noise - predicted).square(), mask).sum() + objective.masked_mean(
-            diffusion.bound(predicted, v, clean, noisy, times), mask
-        ).sum()
+        return (
+            objective.masked_mean((noise - predicted).square(), mask).sum()
+            + objective.masked_mean(diffusion.bound(predicted, v, clean, noisy, times), mask).sum()
+        )
 
     assert len(weights) == len(inputs)
     assert torch.autograd.gradcheck(loss, inputs, eps=1e-6, atol=1e-6, fast_mode=True)

@@ -29,7 +29,7 @@ def test_a_clip_is_a_function_of_seed_split_and_index(clips):
 def test_the_split_does_not_depend_on_pythons_hash():
     """The value was computed once; a change of the renderer changes it, and RENDERER must then count up."""
     frame = render_clip(3, "val", 1, num_frames=1, **SMALL)[0]
-    assert abs(float(frame.mean()) - 71.38) < 0.5
+    assert abs(float(frame.mean()) - 91.055) < 0.05
 
 
 def test_a_longer_clip_begins_with_the_shorter(clips):
@@ -45,9 +45,8 @@ def test_clips_are_varied(clips):
 
 def test_every_clip_moves_and_none_jumps(clips):
     steps = np.abs(np.diff(clips.astype(float), axis=1)).mean(axis=(2, 3, 4))
-    assert steps.min() > 0.2
-    apart = np.abs(clips[0, 0].astype(float) - clips[1, 0]).mean()
-    assert steps.max() < apart / 2
+    assert steps.min() > 0.5
+    assert (steps.max(axis=1) < 2 * steps.min(axis=1)).all()
 
 
 def test_two_frames_tell_the_motion():

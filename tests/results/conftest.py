@@ -85,7 +85,9 @@ class MadeUp:
         return info
 
     def write_log(self, total=3200, restarts=(0, 1200)):
-        lines = [{"kind": "start", "clips_seen": at, "partition": ("a100", "a40")[i % 2]} for i, at in enumerate(restarts)]
+        lines = [
+            {"kind": "start", "clips_seen": at, "partition": ("a100", "a40")[i % 2]} for i, at in enumerate(restarts)
+        ]
         generator = np.random.default_rng(0)
         for clips in range(16, total + 1, 16):
             loss = 0.12 + np.exp(-clips / 300) + 0.03 * generator.standard_normal()
@@ -106,7 +108,7 @@ class MadeUp:
         return load("report")(self.config, self.partition)
 
 
-def smooth_clips(num_clips=4, num_frames=12, size=32, seed=0):
+def smooth_clips(num_clips=4, num_frames=12, size=16, seed=0):
     """Clips of a soft texture that drifts, (N, T, H, W, 3) uint8."""
     generator = np.random.default_rng(seed)
     y, x, t = np.meshgrid(np.arange(size), np.arange(size), np.arange(num_frames), indexing="ij")
@@ -146,7 +148,7 @@ def random_autoencoder(tmp_path_factory):
 
 @pytest.fixture
 def made_up(tmp_path, random_autoencoder, monkeypatch):
-    """A made-up run of 4 clips of 12 frames of 32 px; no pretrained weights anywhere."""
+    """A made-up run of 4 clips of 12 frames of 16 px; no pretrained weights anywhere."""
     monkeypatch.setenv("VDT_HPC_WEIGHTS", str(tmp_path / "weights"))
     run = make_run(tmp_path / "runs", smooth_clips(), random_autoencoder)
     generator = np.random.default_rng(1)

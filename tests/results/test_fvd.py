@@ -35,7 +35,7 @@ def test_a_shift_of_the_mean_counts_squared(num_clips):
 def test_the_closed_form_of_gaussians_with_common_axes():
     """|m1 - m2|^2 + sum (s1 - s2)^2, for covariances that commute; here one of them is singular."""
     one = np.array([[2.0, 0, 0], [-2, 0, 0], [0, 3, 0], [0, -3, 0]])
-    other = np.array([[5.0, 0, 0], [-5, 0, 0], [0, 1, 0], [0, -1, 0]]) + [0, 0, 4]
+    other = np.array([[5.0, 0, 0], [-5, 0, 0], [0, 1, 0], [0, -1, 0]]) + np.array([0, 0, 4])
     roots = [np.sqrt(np.diag(sums(rows).covariance())) for rows in (one, other)]
     expected = 16 + np.sum((roots[0] - roots[1]) ** 2)
     assert frechet_distance(sums(one), sums(other)) == pytest.approx(expected, rel=1e-12)

@@ -61,6 +61,7 @@ def test_missing_weights_say_what_to_do(weights, name, file):
     assert metric.unavailable() is None
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:torchvision")
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_lpips_is_the_package_with_these_weights(weights, alexnet, suffix):
     import lpips
@@ -81,10 +82,12 @@ def test_lpips_is_the_package_with_these_weights(weights, alexnet, suffix):
     assert base.find("lpips").open()(truth, truth) == 0
 
 
-def test_weights_of_another_network_are_refused(weights):
+@pytest.mark.parametrize("name", ["lpips", "fvd"])
+def test_weights_of_another_network_are_refused(weights, name):
     save_file({"features.0.weight": torch.zeros(1)}, weights / "alexnet-owt-7be5be79.safetensors")
-    with pytest.raises((KeyError, RuntimeError)):
-        base.find("lpips").open()
+    (weights / "i3d_torchscript.pt").write_text("not a network")
+    with pytest.raises(UserError, match="replace it"):
+        base.find(name).open()
 
 
 def test_the_interval_covers_the_mean_and_repeats():

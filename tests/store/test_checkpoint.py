@@ -181,7 +181,7 @@ def test_a_pickle_in_disguise_is_not_run(folder, tmp_path):
     }
     (path / "checkpoint.json").write_text(json.dumps(mark))
     found, _ = newest(folder)
-    with pytest.raises(Exception, match="(?i)header"):
+    with pytest.raises(Exception, match=r"(?i)header"):
         found.load("model")
     assert not (tmp_path / "evil").exists()
 

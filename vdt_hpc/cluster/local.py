@@ -39,7 +39,7 @@ def run_local(job: StageJob, partition: Partition, jobs_folder: Path) -> Outcome
         StageFailed: a task crashed or was killed.
     """
     folder = _new_folder(jobs_folder, job.stage)
-    with _terminal_width(), _interrupts_ignored():
+    with _environment_of_tasks(), _interrupts_ignored():
         started = local_executor(partition, folder).submit(job)
     with _term_as_interrupt():
         _follow(started, folder, partition.world_size)
@@ -160,13 +160,15 @@ def _term_as_interrupt() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _terminal_width() -> Iterator[None]:
-    """Tell the tasks to draw bars, if this process has a terminal to show them on."""
-    if not sys.stdout.isatty():
-        yield
-        return
-    os.environ[TERMINAL_COLUMNS] = str(shutil.get_terminal_size().columns)
+def _environment_of_tasks() -> Iterator[None]:
+    """What the tasks inherit: a bar's width if there is a terminal to show it on, and no chatter of submitit."""
+    added = {"SUBMITIT_LOG_LEVEL": "WARNING"}
+    if sys.stdout.isatty():
+        added[TERMINAL_COLUMNS] = str(shutil.get_terminal_size().columns)
+    added = {name: value for name, value in added.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        del os.environ[TERMINAL_COLUMNS]
+        for name in added:
+            del os.environ[name]

@@ -69,7 +69,8 @@ class Diffusion:
 
     def learned_log_variance(self, v: Tensor, times: Tensor) -> Tensor:
         """Interpolation between the posterior's log variance (v = -1) and log beta (v = 1), not clamped
-        (arXiv 2102.09672, equation 15); v (B, T, C, h, w)."""
+        (arXiv 2102.09672, equation 15); v (B, T, C, h, w).
+        """
         fraction = (v + 1) / 2
         return fraction * _at(self._log_beta, times, v) + (1 - fraction) * _at(self._log_variance, times, v)
 

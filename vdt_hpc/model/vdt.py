@@ -1,4 +1,4 @@
-"""The video diffusion transformer VDT (arXiv 2305.13311, section 3), with the published order, names and initialisation.
+"""The video diffusion transformer VDT (arXiv 2305.13311, section 3), with the published order, names and start.
 
 Every block attends over time, then over space, then applies an MLP; the diffusion time enters through adaLN-zero
 (DiT, arXiv 2212.09748, section 3.2) in the spatial half only. Attribute names are those of the published state dict.
@@ -83,7 +83,7 @@ class Block(nn.Module):
         self.temporal_fc = nn.Linear(width, width)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x (B, T, N, D), condition (B, D) -> (B, T, N, D)."""
+        """X (B, T, N, D), condition (B, D) -> (B, T, N, D)."""
         modulation = self.adaLN_modulation(condition)[:, None, None].chunk(6, dim=-1)
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = modulation
         x = x + self.temporal_fc(self.temporal_attn(self.temporal_norm1(x), "time"))
@@ -101,7 +101,8 @@ class PatchEmbedder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C, h, w) -> (B, T, N, D), tokens row by row."""
         tokens = self.proj(x.flatten(0, 1)).flatten(2).transpose(1, 2)
-        return tokens.unflatten(0, x.shape[:2])  # type: ignore[no-any-return, no-untyped-call]
+        out: Tensor = tokens.unflatten(0, x.shape[:2])
+        return out
 
 
 class TimeEmbedder(nn.Module):
@@ -116,9 +117,11 @@ class TimeEmbedder(nn.Module):
         half = TIME_FEATURES // 2
         exponents = torch.arange(half, dtype=torch.float32, device=times.device) / half
         angles = times.float()[:, None] * torch.exp(-math.log(PERIOD) * exponents)
-        features = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.mlp[0].weight.dtype)
-        embedded: Tensor = self.mlp(features)
+        embedded: Tensor = self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1).to(self._dtype()))
         return embedded
+
+    def _dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
 
 
 class ClassEmbedder(nn.Module):
@@ -142,7 +145,7 @@ class FinalLayer(nn.Module):
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x (B, T, N, D), condition (B, D) -> (B, T, N, outputs)."""
+        """X (B, T, N, D), condition (B, D) -> (B, T, N, outputs)."""
         shift, scale = self.adaLN_modulation(condition)[:, None, None].chunk(2, dim=-1)
         out: Tensor = self.linear(modulate(x, shift, scale))
         return out
@@ -165,7 +168,15 @@ class VDT(nn.Module):
     time_embed: Tensor
 
     def __init__(
-        self, *, latent_size: int, num_frames: int, channels: int, width: int, depth: int, num_heads: int, patch_size: int
+        self,
+        *,
+        latent_size: int,
+        num_frames: int,
+        channels: int,
+        width: int,
+        depth: int,
+        num_heads: int,
+        patch_size: int,
     ) -> None:
         super().__init__()
         if latent_size % patch_size:
@@ -205,7 +216,8 @@ class VDT(nn.Module):
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
         """Set every weight: xavier for linear layers, zero for adaLN and the output, so that spatial blocks start as
-        the identity (DiT, section 3.2). The temporal path is not zero at the start, as published."""
+        the identity (DiT, section 3.2). The temporal path is not zero at the start, as published.
+        """
         linears = [module for module in self.modules() if isinstance(module, nn.Linear)]
         for linear in linears:
             nn.init.xavier_uniform_(linear.weight, generator=generator)
@@ -228,8 +240,8 @@ class VDT(nn.Module):
 
     def _zero_layers(self) -> list[nn.Linear]:
         owners = [*self.blocks, self.final_layer]
-        layers = [owner.adaLN_modulation[1] for owner in owners]  # type: ignore[index, union-attr]
-        return [*layers, self.final_layer.linear]  # type: ignore[list-item]
+        layers = [owner.adaLN_modulation[1] for owner in owners]
+        return [*layers, self.final_layer.linear]
 
 
 def build(config: RunConfig, seed: int | None = None) -> VDT:

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vdt_hpc.errors import UserError
 from vdt_hpc import files
+from vdt_hpc.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,9 +156,7 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(path, provenance, hashes)
 
 
-def newest(
-    folder: Path, signature: str, verify: bool = True, say: Callable[[str], None] = print
-) -> Checkpoint | None:
+def newest(folder: Path, signature: str, verify: bool = True, say: Callable[[str], None] = print) -> Checkpoint | None:
     """The newest valid checkpoint of a run, or None; says a line for each damaged one that is skipped.
 
     Args:

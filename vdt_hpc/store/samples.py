@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.config import TaskName
 
 SAMPLES = "samples.json"
 CLIPS_PER_PART = 8
@@ -32,7 +33,7 @@ class SampleInfo:
 
     run: str
     dataset: str
-    task: str
+    task: TaskName
     given_frames: int
     """Frames that the model was given at the start (0: unconditional)."""
     num_frames: int

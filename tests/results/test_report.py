@@ -1,0 +1,153 @@
+"""The stage `report` and its front door on made-up runs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from results import figures, progress_curve
+from vdt_hpc import report as front_door
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment import stages
+from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc.experiment.stages import StageResult
+
+
+@pytest.fixture
+def measured(made_up):
+    made_up.write_samples(made_up.samples[:, :1])
+    made_up.write_samples(made_up.samples[:, :1], made_up.info("unconditional"))
+    made_up.write_log()
+    made_up.evaluate(metrics=("fvd", "psnr"))
+    return made_up
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_it_writes_everything(measured):
+    result = measured.report()
+    assert names(measured.paths.tables) == ["results.csv", "results.md"]
+    stems = ["loss", "strip-prediction-ddim-50", "strip-unconditional-ddim-50"]
+    assert names(measured.paths.figures) == [f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png")]
+    for path in measured.paths.figures.glob("*.png"):
+        assert min(Image.open(path).size) > 200
+    for path in result.outputs.values():
+        assert str(measured.paths.run) in path
+    html = measured.paths.page.read_text()
+    for text in ("clips-000003200", measured.fingerprint, "0123456789ab", "SVG-LP", "town_000000", "GHVAE"):
+        assert text in html
+    for path in (measured.paths.tables / "results.md", measured.paths.page):
+        assert "weights not found" in path.read_text()
+    assert not list(measured.root.rglob("*.tmp"))
+
+    files = [path for folder in (measured.paths.tables, measured.paths.figures) for path in folder.iterdir()]
+    before = {path: path.read_bytes() for path in files}
+    measured.report()
+    assert {path: path.read_bytes() for path in files} == before
+
+
+def test_without_records_it_says_what_to_do(made_up):
+    with pytest.raises(UserError, match="run the stage evaluate first"):
+        made_up.report()
+
+
+def test_what_is_gone_is_said_on_the_page(measured):
+    measured.paths.progress_log.unlink()
+    for path in measured.paths.samples.glob("prediction*/samples.json"):
+        path.unlink()
+    measured.report()
+    html = measured.paths.page.read_text()
+    assert "There is no training log" in html
+    assert "are not shown: no finished samples at" in html
+    assert not (measured.paths.figures / "loss.png").exists()
+
+
+def test_names_are_escaped(measured):
+    measured.config = measured.config.model_copy(
+        update={"data": measured.config.data.model_copy(update={"dataset": "<script>alert(1)</script>"})}
+    )
+    measured.report()
+    assert "<script>alert" not in measured.paths.page.read_text()
+
+
+def test_the_front_door_reports_all_runs_or_those_named(made_up, capsys, monkeypatch):
+    reported = []
+
+    def stage(config, partition):
+        paths = RunPaths(config, Path(partition.root))
+        reported.append(paths.run)
+        return StageResult("reported", outputs={"page": str(paths.page)})
+
+    monkeypatch.setattr(stages, "load", {"report": stage}.get)
+    made_up.paths.records.touch()
+    one, copy, bare = made_up.paths.run, made_up.root / "renamed", made_up.root / "not-measured"
+    shutil.copytree(one, copy)
+    shutil.copytree(one, bare)
+    (bare / "records.jsonl").unlink()
+    for words, expected in (([], [one, copy]), (["renamed"], [copy]), ([str(one), "renamed"], [one, copy])):
+        reported.clear()
+        assert front_door.main([*words, "--root", str(made_up.root)]) == 0
+        assert reported == expected
+    assert str(made_up.paths.page) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nobody"], "error: no run 'nobody'"),
+        ([], "has records; run the stage evaluate first"),
+        (["--rot", "x"], "unrecognized arguments"),
+    ],
+)
+def test_mistakes_at_the_front_door_are_one_line(tmp_path, capsys, words, said):
+    (tmp_path / "frames").mkdir()
+    assert front_door.main([*words, "--root", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_the_curve_reads_its_log_strictly(tmp_path):
+    path = tmp_path / "progress.jsonl"
+    assert progress_curve.read(path) is None
+    lines = [
+        {"kind": "start", "clips_seen": 0, "partition": "a100"},
+        {"kind": "train", "clips_seen": 8, "loss": 1.0},
+        {"kind": "train", "clips_seen": 16, "loss": None},
+        {"kind": "start", "clips_seen": 16, "partition": "a40"},
+        {"kind": "validation", "clips_seen": 16, "val_loss": 0.5},
+        {"kind": "train", "clips_seen": 24, "loss": 0.4},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    curve = progress_curve.read(path)
+    assert curve.train == [(8, 1.0), (24, 0.4)]
+    assert curve.validation == [(16, 0.5)]
+    assert curve.restarts == [(16, "a40")]
+    assert curve.smoothed() == [(8, 1.0), (24, 0.7)]
+    path.write_text(path.read_text() + '{"kind": "train", "clips_seen": 32}\n')
+    with pytest.raises(UserError, match=r"progress.jsonl:7 is damaged \(KeyError\('loss'\)\)"):
+        progress_curve.read(path)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "given", "expected"),
+    [
+        (30, 2, [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 29]),
+        (30, 0, [0, 3, 5, 8, 11, 13, 16, 18, 21, 24, 26, 29]),
+        (12, 2, list(range(12))),
+        (16, 8, [0, 6, 7, 8, 9, 10, 11, 12, 12, 13, 14, 15]),
+    ],
+)
+def test_a_strip_shows_the_given_frames_and_the_end(num_frames, given, expected):
+    assert figures.strip_indices(num_frames, given) == expected
+
+
+def test_only_given_frames_have_a_border():
+    frames = np.zeros((12, 20, 20, 3), np.uint8)
+    figure = figures.film_strip([[figures.StripRow("truth", frames, 2), figures.StripRow("sample", frames, 2)]])
+    (axes,) = figure.axes
+    assert len(axes.patches) == 4

@@ -1,0 +1,146 @@
+"""Published rows exactly, ours beside them only where they may stand, every dash with its reason."""
+
+import io
+
+import pandas as pd
+import pytest
+
+from results import current, published, tables
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment import strict
+from vdt_hpc.store.records import Record
+
+ORDER = ("fvd", "ssim", "psnr", "lpips")
+LISTED = {
+    "SVG-LP": (1300.3, 0.574), "vRNN 1L": (682.1, 0.609), "Hier-vRNN": (567.5, 0.628), "GHVAE": (418.0, 0.740),
+    "MCVD-spatin": (184.8, 0.720), "MCVD-concat": (141.4, 0.690), "VDT": (142.3, 0.880),
+    "VDT979": (1607.1, 0.406), "VDT1124": (1555.7, 0.402),
+}  # fmt: skip
+
+
+def record(metric, value, **changes):
+    fields = {
+        "run": "big", "dataset": "cityscapes", "subject": "model", "task": "prediction", "protocol": "2to28",
+        "metric": metric, "value": value, "missing": None, "interval_low": None, "interval_high": None,
+        "num_clips": 256, "num_trajectories": 1, "num_frames": 30, "given_frames": 2, "sampler": "ddim",
+        "num_steps": 50, "seed": 0, "checkpoint": "clips-000800000", "clips_seen": 800_000, "samples": "set-a",
+        "latents_fingerprint": "f00", "code_commit": "c0ffee",
+    }  # fmt: skip
+    if changes.get("subject", "model") != "model":
+        changes = dict.fromkeys(("sampler", "num_steps", "seed", "checkpoint", "clips_seen", "samples")) | changes
+    return Record(**(fields | changes))
+
+
+def build(records, height=128):
+    comparisons = current.newest(records)
+    return [tables.build(comparison, published.load(), height, ORDER) for comparison in comparisons]
+
+
+def column(table, conditions, metric):
+    return [(c.conditions, c.metric) for c in table.columns].index((conditions, metric))
+
+
+def texts(table, conditions, metric):
+    index = column(table, conditions, metric)
+    return {row.label: row.cells[index].text for row in table.rows}
+
+
+def test_the_nine_published_rows_are_exact():
+    rows = published.load().rows
+    assert {row.method: (row.values["fvd"], row.values["ssim"]) for row in rows} == LISTED
+    assert [row.method for row in rows] == list(LISTED)
+    assert all(row.source and len(row.values) == 2 for row in rows)
+    assert {row.method for row in rows if row.doubts} == {"VDT", "VDT979", "VDT1124"}
+
+
+def test_published_numbers_are_typed(tmp_path):
+    text = published.FILE.read_text()
+    for wrong, said in (
+        (text.replace("ssim: 0.574", "ssim: high"), "values.ssim"),
+        (text.replace("caution:", "causion:"), "did you mean caution"),
+        (text.replace("{fvd: 142.3, ssim: 0.880}", "{fvd: 142.3}"), "doubt about ssim, but no number"),
+    ):
+        path = tmp_path / "published.yaml"
+        path.write_text(wrong)
+        with pytest.raises(UserError, match=said):
+            strict.load(published.Published, path)
+
+
+def test_the_same_conditions_share_columns():
+    (table,) = build([record("fvd", 111.25), record("ssim", 0.71234, interval_low=0.70, interval_high=0.73)])
+    assert [c.conditions for c in table.columns] == ["cityscapes 128 px, 2to28"] * 2
+    fvd = texts(table, "cityscapes 128 px, 2to28", "fvd")
+    assert list(fvd) == [*LISTED, "VDT, run big"]
+    assert fvd["SVG-LP"] == "1300.3" and fvd["VDT, run big"] == "111.2"
+    own = table.rows[-1].cells[column(table, "cityscapes 128 px, 2to28", "ssim")]
+    assert (own.text, own.interval) == ("0.712", "0.700 to 0.730")
+    assert not any("alone" in note for note in table.footnotes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "height"),
+    [
+        ({"dataset": "streets"}, 128), ({"protocol": "4to26"}, 128), ({}, 64), ({"given_frames": 4}, 128),
+        ({"num_frames": 16}, 128),
+    ],
+)  # fmt: skip
+def test_other_conditions_never_stand_in_published_columns(changes, height):
+    (table,) = build([record("fvd", 111.25, **changes), record("ssim", 0.7, **changes)], height)
+    ours = table.columns[-1].conditions
+    theirs = "cityscapes 128 px, 2to28"
+    assert table.groups() == [(theirs, 2), (ours, 2)]
+    index = column(table, theirs, "fvd")
+    assert table.rows[-1].cells[index].text == "–"
+    assert "not compared" in table.footnotes[table.rows[-1].cells[index].footnote - 1]
+    assert {row.cells[-1].text for row in table.rows[:9]} == {"–"}
+    assert texts(table, theirs, "fvd")["VDT"] == "142.3"
+
+
+def test_every_dash_has_a_footnote_and_every_doubt_too():
+    missing = "I3D weights not found: put i3d_torchscript.pt into the folder weights/ or into $VDT_HPC_WEIGHTS"
+    (table,) = build([
+        record("fvd", None, missing=missing, dataset="streets"),
+        record("ssim", 0.7, dataset="streets"),
+        record("ssim", 0.6, dataset="streets", subject="copy-last-frame"),
+    ], 64)  # fmt: skip
+    for row in table.rows:
+        for cell in row.cells:
+            assert (cell.text == "–") <= (cell.footnote is not None)
+    assert missing in table.footnotes
+    assert any("left it out" in note for note in table.footnotes)  # copy-last-frame has no record of FVD
+    assert sum("suspect" in note for note in table.footnotes) == 1
+    text = tables.to_markdown([table])
+    for number, note in enumerate(table.footnotes, 1):
+        assert f"{number}. {note}" in text
+        assert f"({number})" in text
+
+
+def test_a_metric_that_never_applies_takes_no_column():
+    reason = "does not apply: an unconditional sample has no truth"
+    same = {"task": "unconditional", "given_frames": 0}
+    (table,) = build([record("fvd", 99.0, **same), record("ssim", None, missing=reason, **same)])
+    assert [c.metric for c in table.columns] == ["fvd"]
+    assert table.remarks == [f"SSIM: {reason}."]
+    assert len(table.rows) == 1  # the published rows are of another task
+
+
+def test_the_newest_checkpoint_is_shown_and_history_stays_behind():
+    older = {"samples": "set-old", "checkpoint": "clips-000400000", "clips_seen": 400_000}
+    records = [
+        record("ssim", 0.5, **older), record("ssim", 0.7), record("ssim", 0.72, samples="set-b", sampler="ddpm"),
+        record("ssim", 0.6, subject="autoencoder"), record("ssim", 0.1, subject="autoencoder", num_clips=16),
+    ]  # fmt: skip
+    (table,) = build(records)
+    assert [row.cells[1].text for row in table.rows[9:]] == ["0.700", "0.720", "0.600"]
+
+
+def test_the_csv_is_tidy_and_not_rounded():
+    records = [record("ssim", 0.7123456789), record("fvd", None, missing="no weights")]
+    frame = pd.read_csv(io.StringIO(tables.to_csv(current.newest(records), published.load(), 128)))
+    assert len(frame) == 18 + 2
+    own = frame[frame["kind"] == "model"].set_index("metric")
+    assert own.loc["ssim", "value"] == 0.7123456789
+    assert own.loc["fvd", "missing"] == "no weights" and pd.isna(own.loc["fvd", "value"])
+    assert own.loc["ssim", "latents_fingerprint"] == "f00"
+    ghvae = frame[(frame["method"] == "GHVAE") & (frame["metric"] == "fvd")]
+    assert ghvae["value"].item() == 418.0

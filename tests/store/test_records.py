@@ -1,0 +1,65 @@
+"""Records: a number or a reason, merged by what they measure, whole or not at all."""
+
+from dataclasses import replace
+
+import pytest
+
+from vdt_hpc.errors import UserError
+from vdt_hpc.store.records import Record, merge_records, read_records
+
+
+@pytest.fixture
+def record():
+    return Record(
+        run="r", dataset="d", subject="model", task="prediction", protocol="2to28", metric="ssim", value=0.5,
+        missing=None, interval_low=0.4, interval_high=0.6, num_clips=4, num_trajectories=1, num_frames=30,
+        given_frames=2, sampler="ddim", num_steps=50, seed=0, checkpoint="clips-000000008", clips_seen=8,
+        samples="s", latents_fingerprint="f", code_commit="c",
+    )  # fmt: skip
+
+
+def test_a_record_has_a_number_or_a_reason(record):
+    for changes in ({"missing": "why"}, {"value": None}):
+        with pytest.raises(ValueError, match="either a value or the reason"):
+            replace(record, **changes)
+    for value in (float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="finite"):
+            replace(record, value=value)
+    assert replace(record, value=None, missing="why").missing == "why"
+
+
+def test_reading_returns_what_was_written(tmp_path, record):
+    path = tmp_path / "run" / "records.jsonl"
+    assert read_records(path) == []
+    assert merge_records(path, [record]) == [record]
+    assert read_records(path) == [record]
+
+
+def test_the_newer_record_of_the_same_thing_counts(tmp_path, record):
+    path = tmp_path / "records.jsonl"
+    other = replace(record, metric="psnr", value=20.0)
+    merge_records(path, [record, other])
+    assert merge_records(path, [replace(record, value=0.7)]) == [replace(record, value=0.7), other]
+    assert len(read_records(path)) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"subject": "autoencoder"}, {"task": "unconditional"}, {"protocol": "p"}, {"metric": "fvd"}, {"samples": "t"},
+        {"latents_fingerprint": "g"}, {"num_clips": 5}, {"num_frames": 16}, {"given_frames": 4}, {"run": "q"},
+    ],
+)  # fmt: skip
+def test_other_conditions_are_other_records(tmp_path, record, changes):
+    merged = merge_records(tmp_path / "records.jsonl", [record, replace(record, **changes)])
+    assert len(merged) == 2
+
+
+def test_a_damaged_line_is_named_and_nothing_is_lost(tmp_path, record):
+    path = tmp_path / "records.jsonl"
+    merge_records(path, [record])
+    path.write_text(path.read_text() + '{"run": "half')
+    text = path.read_text()
+    with pytest.raises(UserError, match=r"records.jsonl:2 is damaged"):
+        merge_records(path, [record])
+    assert path.read_text() == text

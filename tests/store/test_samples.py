@@ -1,0 +1,78 @@
+"""Sample sets: parts, the file that finishes them, names that tell contents apart."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vdt_hpc import files
+from vdt_hpc.errors import UserError
+from vdt_hpc.store.samples import SAMPLES, SampleInfo, SampleSet, finish_set, write_part
+
+
+@pytest.fixture
+def info():
+    return SampleInfo(
+        run="r", dataset="d", task="prediction", given_frames=2, num_frames=3, num_clips=11, num_trajectories=2,
+        sampler="ddim", num_steps=50, seed=0, checkpoint="clips-000000008", clips_seen=8, run_signature="s",
+        latents_fingerprint="f", code_commit="c",
+    )  # fmt: skip
+
+
+def write(folder, info, parts):
+    for part in parts:
+        clips = info.part_clips(part)
+        samples = np.stack([np.full((2, 3, 8, 8, 3), index, np.uint8) for index in clips])
+        write_part(folder, part, samples, [f"clip-{index}" for index in clips])
+
+
+def test_clips_come_back_in_order(tmp_path, info):
+    folder = tmp_path / info.name
+    assert [len(info.part_clips(part)) for part in range(info.num_parts())] == [8, 3]
+    write(folder, info, [1, 0])
+    assert finish_set(folder, info)
+    (found,) = SampleSet.find_all(tmp_path)
+    assert found.info == info
+    clips = list(found.clips())
+    assert [name for name, _ in clips] == [f"clip-{index}" for index in range(11)]
+    assert all(
+        samples.shape == (2, 3, 8, 8, 3) and (samples == index).all() for index, (_, samples) in enumerate(clips)
+    )
+
+
+def test_a_set_with_a_missing_part_is_not_finished(tmp_path, info):
+    folder = tmp_path / info.name
+    write(folder, info, [1])
+    assert not finish_set(folder, info)
+    assert SampleSet.open(folder) is None
+    assert SampleSet.find_all(tmp_path) == []
+    assert SampleSet.find_all(tmp_path / "nowhere") == []
+
+
+def test_the_name_tells_contents_apart_but_not_code(info):
+    assert info.name.startswith("prediction-ddim-50-clips-000000008-")
+    assert replace(info, code_commit="other").name == info.name
+    for changes in ({"seed": 1}, {"num_clips": 12}, {"run_signature": "t"}, {"latents_fingerprint": "g"}):
+        assert replace(info, **changes).name != info.name
+
+
+def test_what_does_not_fit_is_refused(tmp_path, info):
+    for samples, ids in (
+        (np.zeros((1, 2, 3, 8, 8, 3), np.float32), ["a"]),
+        (np.zeros((2, 3, 8, 8, 3), np.uint8), ["a", "b"]),
+        (np.zeros((1, 2, 3, 8, 8, 3), np.uint8), ["a", "b"]),
+    ):
+        with pytest.raises(ValueError, match="do not fit"):
+            write_part(tmp_path, 0, samples, ids)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_set_is_named(tmp_path, info):
+    folder = tmp_path / info.name
+    write(folder, info, [0, 1])
+    finish_set(folder, info)
+    content = files.read_json(folder / SAMPLES)
+    del content["seed"]
+    files.write_json(folder / SAMPLES, content)
+    with pytest.raises(UserError, match="run the stage sample again"):
+        SampleSet.open(folder)
