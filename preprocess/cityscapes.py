@@ -95,7 +95,7 @@ def index_tree(folder: Path, files: Iterable[SourceFile], frames_per_clip: int) 
             clip_id = f"{key.city}_{key.sequence:06d}_{first_frame:06d}"
             clips.append(PngClip(clip_id, key.split, len(paths), paths))
     refuse(faults, folder)
-    return clips, [f"{others} files under {TREE} are no PNG files"] if others else []
+    return clips, [f"files under {TREE} that are no PNG: {others}"] if others else []
 
 
 def _parse(file: SourceFile) -> tuple[_Key, int] | str:

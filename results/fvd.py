@@ -4,6 +4,7 @@ Legend: N clips, D features of a clip. The sums add up exactly the same in any o
 up to rounding; no feature is kept.
 """
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -117,7 +118,9 @@ def open_i3d() -> Extractor:
     device = device_of(current_task())
     path = find(WHOSE, WEIGHT_FILES)
     try:
-        network = torch.jit.load(str(path), map_location=device).eval()
+        with warnings.catch_warnings():  # torch would rather have another format; I3D is distributed in this one
+            warnings.simplefilter("ignore", FutureWarning)
+            network = torch.jit.load(str(path), map_location=device).eval()
     except RuntimeError as error:
         raise UserError(f"{path} is no TorchScript file ({str(error).splitlines()[0]}); replace it") from error
 

@@ -69,10 +69,10 @@ def test_identity(tiny_autoencoder, tmp_path):
 
 
 def test_another_geometry_is_refused(tiny_autoencoder, tmp_path):
-    with pytest.raises(UserError, match="has downsampling 8; set autoencoder.downsampling, now 4"):
+    with pytest.raises(UserError, match=r"has downsampling 8; set autoencoder\.downsampling, now 4"):
         load(tiny_autoencoder, downsampling=4)
     sixteen = save_autoencoder(tmp_path, seed=0, latent_channels=16)
-    with pytest.raises(UserError, match="has latent_channels 16; set autoencoder.latent_channels, now 4"):
+    with pytest.raises(UserError, match=r"has latent_channels 16; set autoencoder\.latent_channels, now 4"):
         load(sixteen)
 
 
@@ -101,7 +101,7 @@ def test_offline_never_asks_the_hub(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     monkeypatch.setenv("VDT_HPC_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match=r"somebody/model: .* set offline .* put config.json and .* into .*somebody/model"):
+    with pytest.raises(UserError, match=r"somebody/model: .* set offline .* put config.json and .* into "):
         load("somebody/model")
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     with pytest.raises(UserError, match=r"could not be fetched from the hub \(FileNotFoundError: no such snapshot\)"):

@@ -245,6 +245,6 @@ def test_what_is_left_out_is_told(encoding, tree, tmp_path, capsys):
     (frames / "leftImg8bit_sequence" / "readme.txt").write_text("x")
     bench = encoding(data={"root": str(frames)})
     run(bench)
-    assert "left out: 1 files under leftImg8bit_sequence are no PNG files" in capsys.readouterr().out
+    assert "left out: files under leftImg8bit_sequence that are no PNG: 1" in capsys.readouterr().out
     manifest = json.loads((folder_of(bench) / "manifest.json").read_text())
-    assert manifest["left_out"] == ["1 files under leftImg8bit_sequence are no PNG files"]
+    assert manifest["left_out"] == ["files under leftImg8bit_sequence that are no PNG: 1"]

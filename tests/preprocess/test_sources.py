@@ -115,7 +115,7 @@ def test_many_faults_are_one_line(folder, opened):
 
 
 def test_missing_folders(folder, opened, bench, tmp_path):
-    with pytest.raises(UserError, match=r"no frames: the folder .*leftImg8bit_sequence does not exist; name .*data.root"):
+    with pytest.raises(UserError, match=r"the folder .*leftImg8bit_sequence does not exist; name .*data.root"):
         open_source(bench().config, tmp_path / "nowhere")
     with pytest.raises(UserError, match="run the stage streets first"):
         open_source(bench(streets={"seed": 1}).config, tmp_path / "nowhere")
@@ -130,7 +130,7 @@ def test_no_training_clip(bench, tmp_path):
 def test_other_files_are_reported(folder, opened):
     (folder / TREE / "licence.txt").write_text("x")
     (folder / TREE / ".unfinished.png.tmp").write_text("x")
-    assert opened().left_out == ("1 files under leftImg8bit_sequence are no PNG files",)
+    assert opened().left_out == ("files under leftImg8bit_sequence that are no PNG: 1",)
 
 
 def test_the_fingerprint_sees_names_and_sizes(folder, opened, bench):

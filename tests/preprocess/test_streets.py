@@ -1,5 +1,6 @@
 """The stage `streets`: Cityscapes' layout, nothing twice, whole after a kill."""
 
+import errno
 import os
 import re
 import signal
@@ -88,6 +89,22 @@ def test_tasks_share_the_clips(bench, monkeypatch, finished):
     assert contents(folder) == contents(paths_for(*finished).frames)
 
 
+def test_a_full_disk_is_one_line_and_leaves_no_frame(bench, monkeypatch):
+    run = bench(streets=SMALL)
+    saved = []
+
+    def save(self, path, **options):
+        saved.append(path)
+        if len(saved) == 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.write_bytes(b"x")
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    with pytest.raises(UserError, match="the disk is full"):
+        streets.make_clip(orders(run)[0])
+    assert not [path for path in paths_for(run.config, run.partition).frames.rglob("*") if path.is_file()]
+
+
 def test_a_killed_run_goes_on(bench, finished):
     run = bench(streets=SMALL)
     folder = paths_for(run.config, run.partition).frames
@@ -111,6 +128,7 @@ def test_a_killed_run_goes_on(bench, finished):
     finally:
         streets._make = original
     assert not done & set(made)
+    assert not list(folder.rglob("*.tmp"))
     assert contents(folder) == contents(paths_for(*finished).frames)
 
 

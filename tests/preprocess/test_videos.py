@@ -9,7 +9,7 @@ from vdt_hpc.errors import UserError
 
 
 def write_video(path, num_frames, size_px=(64, 48)):
-    """A film that shows the frame's tens on the left and its ones on the right; key frames every 12 frames, B-frames between."""
+    """A film that shows its frames' tens left and ones right; key frames every 12 frames, B-frames between."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25, options={"bf": "2", "g": "12"})

@@ -1,6 +1,7 @@
 """Made-up runs: latents, samples and a training log through the store, an autoencoder with random weights."""
 
 import json
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -179,6 +180,8 @@ def tiny_i3d(tmp_path):
     def put():
         folder = tmp_path / "weights"
         folder.mkdir(exist_ok=True)
-        torch.jit.script(TinyExtractor()).save(str(folder / "i3d_torchscript.pt"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            torch.jit.script(TinyExtractor()).save(str(folder / "i3d_torchscript.pt"))
 
     return put

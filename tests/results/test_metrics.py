@@ -30,7 +30,7 @@ def alexnet():
     return {f"features.{name}": tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-def clips(num_frames=40, size=48):
+def clips(num_frames=33, size=40):
     generator = np.random.default_rng(0)
     return [Pixels(generator.integers(0, 256, (num_frames, size, size, 3), dtype=np.uint8)) for _ in range(2)]
 

@@ -1,6 +1,7 @@
 """The stage `report` and its front door on made-up runs."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,9 @@ def test_it_writes_everything(measured):
         assert text in html
     for path in (measured.paths.tables / "results.md", measured.paths.page):
         assert "weights not found" in path.read_text()
+    links = re.findall(r"""(?:src|href|srcset)\s*=\s*["']([^"']{0,40})""", html)
+    assert links and all(link.startswith(("data:", "#")) for link in links)
+    assert not re.search(r"url\(|@import|fetch\(|https?://", html)
     assert not list(measured.root.rglob("*.tmp"))
 
     files = [path for folder in (measured.paths.tables, measured.paths.figures) for path in folder.iterdir()]
