@@ -14,33 +14,23 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-
-from preprocess.frames import Clip
+from preprocess.autoencoder_data import FRAME_STRIDE, latent_scales, load_frames, reconstruction_psnr_db, squares
 from preprocess.sources import Source, open_source
 from vdt_hpc import dist, files
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import AutoencoderTrainingConfig, RunConfig
+from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.data_config import AutoencoderTrainingConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, checkout, paths_for
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.progress import Progress
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
-
     from preprocess.autoencoder_fit import Fit
 
 RECORD = "training.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-FRAME_STRIDE = 3
-"""Neighbouring frames teach nearly the same: every third is kept in memory."""
 MOST_SCALING_FRAMES = 2000
-FRAMES_PER_BATCH = 64
-
-ByteArray = npt.NDArray[np.uint8]
 
 
 def run(config: RunConfig, partition: Partition) -> StageResult:
@@ -63,7 +53,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     paths = paths_for(config, partition)
     source = open_source(config, paths.frames)
     fit, stop = _train(config, settings, source, _state_path(paths, recipe), task)
-    if fit.step < settings.num_steps:
+    if fit.step < settings.num_steps + settings.finishing_steps:
         return StageResult(f"autoencoder: stopped by {stop.reason} at step {fit.step:,}", complete=False)
     psnr_db = _publish(fit, source, config.data.frame_height_px, output, recipe)
     _state_path(paths, recipe).unlink(missing_ok=True)
@@ -119,33 +109,16 @@ def _train(
         fit.restore(load_file(state_path))
     frames = load_frames(source.split("train"), 2 * config.data.frame_height_px)
     stop, recent_db = dist.StopFlag().install(), 0.0
-    with Progress("train autoencoder", settings.num_steps, "steps", done=fit.step) as progress:
-        while fit.step < settings.num_steps and not stop:
+    total_steps = settings.num_steps + settings.finishing_steps
+    with Progress("train autoencoder", total_steps, "steps", done=fit.step) as progress:
+        while fit.step < total_steps and not stop:
             psnr_db = fit.advance(frames)
             recent_db = psnr_db if recent_db == 0.0 else 0.98 * recent_db + 0.02 * psnr_db
             progress.advance(note=f"training PSNR {recent_db:.2f} dB")
-            if fit.step % settings.save_every_steps == 0 or fit.step == settings.num_steps or stop:
+            if fit.step % settings.save_every_steps == 0 or fit.step == total_steps or stop:
                 with files.finish(state_path) as temporary:
                     save_file(fit.state(), temporary)
     return fit, stop
-
-
-def load_frames(clips: tuple[Clip, ...], most_height_px: int) -> ByteArray:
-    """Every third frame of the clips, (N, H, W, 3), shrunk where its shorter side exceeds ``most_height_px``."""
-    frames: list[ByteArray] = []
-    with Progress("read frames", len(clips), "clips") as progress:
-        for clip in clips:
-            for image in clip.read()[::FRAME_STRIDE]:
-                shorter_px = min(image.shape[:2])
-                if shorter_px > most_height_px:
-                    height_px, width_px = (round(side * most_height_px / shorter_px) for side in image.shape[:2])
-                    resized = Image.fromarray(image).resize((width_px, height_px), Image.Resampling.LANCZOS)
-                    image = np.asarray(resized)
-                frames.append(image)
-            progress.advance()
-    if len({image.shape for image in frames}) != 1:
-        raise UserError("the training frames have different sizes; train the autoencoder on one camera's frames")
-    return np.stack(frames)
 
 
 def _publish(fit: Fit, source: Source, frame_height_px: int, output: Path, recipe: files.Json) -> float:
@@ -156,9 +129,9 @@ def _publish(fit: Fit, source: Source, frame_height_px: int, output: Path, recip
     model = fit.averaged()
     stored = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     model.load_state_dict({name: value.float() for name, value in stored.items()})
-    train = _squares(source.split("train"), frame_height_px, MOST_SCALING_FRAMES)
+    train = squares(source.split("train"), frame_height_px, MOST_SCALING_FRAMES)
     held_out_clips = source.split("test")
-    held_out = _squares(held_out_clips, frame_height_px, None)
+    held_out = squares(held_out_clips, frame_height_px, None)
     latent_std, noise_std = latent_scales(model, train)
     psnr_db = float(reconstruction_psnr_db(model, held_out).mean())
     model.register_to_config(scaling_factor=round(1.0 / latent_std, 5))
@@ -176,32 +149,4 @@ def _publish(fit: Fit, source: Source, frame_height_px: int, output: Path, recip
         "weights_sha256": files.sha256(output / WEIGHTS),
     }  # fmt: skip
     files.write_json(output / RECORD, record)
-    return psnr_db
-
-
-def _squares(clips: tuple[Clip, ...], frame_height_px: int, most_frames: int | None) -> ByteArray:
-    """Frames (N, S, S, 3) as the encoder sees them; where there are more than ``most_frames``, evenly spaced clips."""
-    if not clips:
-        raise UserError("the frames have no clips in one of the splits train and test; both are needed")
-    step = 1 if most_frames is None else max(1, sum(clip.num_frames for clip in clips) // most_frames)
-    return np.concatenate([clip.squares(frame_height_px) for clip in clips[::step]])
-
-
-def latent_scales(model: AutoencoderKL, frames: ByteArray) -> tuple[float, float]:
-    """Standard deviation of the posterior means of frames (N, S, S, 3), and root mean square of the posterior's own."""
-    from vdt_hpc.model.autoencoder import Autoencoder, encode
-
-    mean, deviation = encode(Autoencoder(model, "", "", 1.0), frames, FRAMES_PER_BATCH)
-    return float(mean.std()), float(deviation.square().mean().sqrt())
-
-
-def reconstruction_psnr_db(model: AutoencoderKL, frames: ByteArray) -> npt.NDArray[np.float64]:
-    """PSNR in dB of each frame (N, S, S, 3): uint8 against the uint8 reconstruction from the posterior's mean."""
-    from vdt_hpc.model.autoencoder import Autoencoder, decode, encode
-
-    loaded = Autoencoder(model, "", "", 1.0)
-    mean, _ = encode(loaded, frames, FRAMES_PER_BATCH)
-    restored = decode(loaded, mean, FRAMES_PER_BATCH)
-    squared = (restored.astype(np.float64) - frames.astype(np.float64)) ** 2
-    psnr_db: npt.NDArray[np.float64] = 10.0 * np.log10(255.0**2 / np.maximum(squared.mean(axis=(1, 2, 3)), 1e-9))
     return psnr_db

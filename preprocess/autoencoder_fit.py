@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vdt_hpc.experiment.config import AutoencoderTrainingConfig
+from preprocess.frames import centre_square
+from vdt_hpc.experiment.data_config import AutoencoderTrainingConfig
 
 if TYPE_CHECKING:
     import torch
     from diffusers import AutoencoderKL
 
 WARMUP_STEPS = 200
+FINISHING_LR_FRACTION = 0.4
+"""Peak of the finishing steps' rate, as a fraction of the first peak."""
 EMA_DECAY = 0.999
 GRAD_CLIP_NORM = 1.0
 MUON_MOMENTUM = 0.95
@@ -82,17 +85,27 @@ def augment(frame: ByteArray, rng: np.random.Generator, side_px: int) -> ByteArr
     return np.ascontiguousarray(pixels)
 
 
+def as_encoded(frame: ByteArray, rng: np.random.Generator, side_px: int) -> ByteArray:
+    """The square (S, S, 3) of a frame (H, W, 3) exactly as it is encoded, as filmed or mirrored."""
+    square = centre_square(frame, side_px)
+    return np.ascontiguousarray(square[:, ::-1]) if rng.random() < 0.5 else square
+
+
 def draw_batch(frames: ByteArray, settings: AutoencoderTrainingConfig, side_px: int, seed: int, step: int) -> ByteArray:
-    """The batch (B, S, S, 3) of one step, from frames (N, H, W, 3)."""
+    """The batch (B, S, S, 3) of one step, from frames (N, H, W, 3): augmented, but not in the finishing steps."""
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, step])))
     chosen = rng.integers(len(frames), size=settings.batch_frames)
-    return np.stack([augment(frames[index], rng, side_px) for index in chosen])
+    make = augment if step < settings.num_steps else as_encoded
+    return np.stack([make(frames[index], rng, side_px) for index in chosen])
 
 
 def learning_rate(settings: AutoencoderTrainingConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine down to zero at the last step."""
-    warmup = min(1.0, (step + 1) / WARMUP_STEPS)
-    return settings.lr * warmup * 0.5 * (1.0 + math.cos(math.pi * step / settings.num_steps))
+    """Linear warm-up, then half a cosine down to zero; once more, from a lower peak, in the finishing steps."""
+    if step >= settings.num_steps:
+        progress, peak = (step - settings.num_steps) / settings.finishing_steps, FINISHING_LR_FRACTION
+    else:
+        progress, peak = step / settings.num_steps, min(1.0, (step + 1) / WARMUP_STEPS)
+    return settings.lr * peak * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 def objective(

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from preprocess.frames import ByteArray, Clip
-from preprocess.sources import SourceFile, refuse
+from preprocess.source_files import SourceFile, refuse
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import SPLITS, Split
 

@@ -13,18 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from preprocess.frames import ByteArray, Clip
+from preprocess.frames import ByteArray
 from preprocess.pool import map_ahead
+from preprocess.shards import ShardPlan, encode_clip, plan_shards
 from preprocess.sources import Source, open_source, source_fingerprint
 from vdt_hpc import dist, files
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import SPLITS, RunConfig, Split
+from vdt_hpc.experiment.config import RunConfig, Split
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.signature import latents_signature
@@ -35,21 +35,12 @@ from vdt_hpc.store import latents
 
 if TYPE_CHECKING:
     from vdt_hpc.model.autoencoder import Autoencoder
-    from vdt_hpc.store.latents import HalfArray, Manifest
+    from vdt_hpc.store.latents import Manifest
 
 STARTED = "encoding.json"
 MEASURED_SPLITS: tuple[Split, ...] = ("val", "test")
 """Splits whose true frames are kept beside the latents."""
 _MOST_LINES_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class ShardPlan:
-    """One shard to be."""
-
-    path: Path
-    split: Split
-    clips: tuple[Clip, ...]
 
 
 class _Stopped(Exception):
@@ -106,17 +97,6 @@ def _tell_left_out(left_out: tuple[str, ...]) -> None:
         print(f"left out: {line}", flush=True)
     if len(left_out) > _MOST_LINES_SHOWN:
         print(f"left out: {len(left_out) - _MOST_LINES_SHOWN} more; the manifest lists all", flush=True)
-
-
-def plan_shards(source: Source, folder: Path, clips_per_shard: int) -> list[ShardPlan]:
-    """The shards of all splits, in the order of the manifest."""
-    plans = []
-    for split in SPLITS:
-        clips = source.split(split)
-        for index, start in enumerate(range(0, len(clips), clips_per_shard)):
-            path = folder / latents.shard_name(split, index)
-            plans.append(ShardPlan(path, split, clips[start : start + clips_per_shard]))
-    return plans
 
 
 def _encode_share(
@@ -191,15 +171,6 @@ def _encode_shard(
     clip_ids = [clip.clip_id for clip in plan.clips]
     kept = np.stack(frames) if frames else None
     latents.write_shard(plan.path, np.stack(means), np.stack(deviations), clip_ids, kept)
-
-
-def encode_clip(autoencoder: Autoencoder, pixels: ByteArray, config: RunConfig) -> tuple[HalfArray, HalfArray]:
-    """Mean and standard deviation of a clip's posterior, each (flips, T, C, h, w) float16, from (T, S, S, 3)."""
-    flips = [pixels, pixels[:, :, ::-1]] if config.autoencoder.both_flips else [pixels]
-    moments = [autoencoders.encode(autoencoder, flip, config.autoencoder.frames_per_batch) for flip in flips]
-    mean = np.stack([mean.numpy() for mean, _ in moments])
-    deviation = np.stack([deviation.numpy() for _, deviation in moments])
-    return mean.astype(np.float16), deviation.astype(np.float16)
 
 
 def _write_manifest(

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from preprocess.street_cars import add_car
 from preprocess.street_ground import Ground, Road, Sky
 from preprocess.street_mesh import Array, Camera, Light, Mesh, MeshBuilder, draw_mesh
 from preprocess.street_objects import add_house, add_lamp, add_tree
 
-RENDERER = 1
+RENDERER = 2
 """Counts up whenever a clip would come out differently: clips of two renderers are never mixed."""
 SUPERSAMPLE = 3
+LENS_BLUR = 1 / 256
+"""Standard deviation of the lens's blur, as a fraction of the frame's width. No camera draws edges like a ruler."""
 _WORLD_M = (-12.0, 240.0)
 _SKY_MARGIN_PX = 72
 
@@ -105,7 +107,8 @@ def _render_frame(
     image = Image.fromarray(np.clip(np.rint(backdrop * 255.0), 0, 255).astype(np.uint8))
     image = image.resize((image.width * SUPERSAMPLE, image.height * SUPERSAMPLE), Image.Resampling.NEAREST)
     draw_mesh(image, mesh, camera, light, s_cam_m, frame, SUPERSAMPLE)
-    return np.asarray(image.reduce(SUPERSAMPLE).point(curve))
+    seen = image.reduce(SUPERSAMPLE).filter(ImageFilter.GaussianBlur(LENS_BLUR * width_px))
+    return np.asarray(seen.point(curve))
 
 
 def _make_camera(rng: np.random.Generator, width_px: int, height_px: int) -> Camera:

@@ -9,54 +9,19 @@ Clips belong to the job's tasks by number. A clip whose files are all there is n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from preprocess.cityscapes import TREE, frame_name
 from preprocess.pool import map_ahead, worker_processes
-from preprocess.street_scene import RENDERER, render_clip
+from preprocess.street_clips import COMPLETE, SETTINGS, ClipOrder, make_clip
+from preprocess.street_scene import RENDERER
 from vdt_hpc import dist, files
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import SPLITS, RunConfig, Split, StreetsConfig
+from vdt_hpc.experiment.config import SPLITS, RunConfig
+from vdt_hpc.experiment.data_config import StreetsConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import paths_for
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.progress import Progress
-
-SETTINGS = "streets.json"
-COMPLETE = "streets-complete.json"
-CITIES: dict[Split, tuple[str, ...]] = {
-    "train": ("altmoor", "brunnfeld", "distelau"),
-    "val": ("erlquell", "fuchsrain"),
-    "test": ("ginsterhof", "hollerwiek"),
-}
-"""Made-up cities; no city is in two splits, as in Cityscapes."""
-
-
-@dataclass(frozen=True)
-class ClipOrder:
-    """One clip to make."""
-
-    folder: Path
-    seed: int
-    split: Split
-    index: int
-    num_frames: int
-    frame_width_px: int
-    frame_height_px: int
-
-    def paths(self) -> list[Path]:
-        """The clip's files."""
-        cities = CITIES[self.split]
-        city, sequence = cities[self.index % len(cities)], self.index // len(cities)
-        home = self.folder / TREE / self.split / city
-        return [home / frame_name(city, sequence, frame) for frame in range(self.num_frames)]
-
-    def is_done(self) -> bool:
-        """Whether all files are there (a file that carries its name is whole)."""
-        return all(path.exists() for path in self.paths())
 
 
 def run(config: RunConfig, partition: Partition) -> StageResult:
@@ -109,16 +74,6 @@ def _is_complete(folder: Path, settings: files.Json) -> bool:
     return (folder / COMPLETE).exists()
 
 
-def require_complete(folder: Path) -> None:
-    """Refuse a folder of street clips that are not all there.
-
-    Raises:
-        UserError: the stage did not finish.
-    """
-    if not (folder / COMPLETE).exists():
-        raise UserError(f"the street clips in {folder} are not all there yet; run the stage streets again")
-
-
 def _make(orders: list[ClipOrder], num_workers: int, progress: Progress, stop: dist.StopFlag) -> None:
     if not orders:
         return
@@ -127,19 +82,3 @@ def _make(orders: list[ClipOrder], num_workers: int, progress: Progress, stop: d
             progress.advance()
             if stop:
                 return
-
-
-def make_clip(order: ClipOrder) -> None:
-    """Render a clip and write its files: all under temporary names, then flushed, then renamed.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written.
-    """
-    frames = render_clip(
-        order.seed, order.split, order.index, num_frames=order.num_frames,
-        frame_width_px=order.frame_width_px, frame_height_px=order.frame_height_px,
-    )  # fmt: skip
-    paths = order.paths()
-    with files.finish_all(paths) as temporaries:
-        for image, temporary in zip(frames, temporaries, strict=True):
-            Image.fromarray(image).save(temporary, format="PNG", compress_level=3)

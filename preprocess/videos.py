@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 
 from preprocess.frames import ByteArray, Clip
-from preprocess.sources import SourceFile
+from preprocess.source_files import SourceFile
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import SPLITS, DataConfig, Split
+from vdt_hpc.experiment.config import SPLITS, Split
+from vdt_hpc.experiment.data_config import DataConfig
+
+if TYPE_CHECKING:
+    import av
 
 SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm")
 
@@ -32,6 +36,8 @@ class VideoClip(Clip):
 
     def images(self) -> Iterator[ByteArray]:
         """The frames one by one, each (H, W, 3); see ``Clip.images``."""
+        import av
+
         try:
             with av.open(str(self.path)) as container:
                 for frame in self._frames(container):
@@ -112,6 +118,8 @@ def _time_stamps(path: Path) -> tuple[list[int] | None, int]:
 
     The stamps are None where a packet has none or two share one (some AVI files).
     """
+    import av
+
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:

@@ -69,16 +69,20 @@ def _newest_sets(config: RunConfig, paths: RunPaths, latents: LatentSet) -> list
     Raises:
         UserError: there are none, or they were made from other latents.
     """
-    expected = signature(config)
-    own = [found for found in SampleSet.find_all(paths.samples) if found.info.run_signature == expected]
+    found = SampleSet.find_all(paths.samples)
+    if not found:
+        raise UserError(f"no finished samples in {paths.samples}; run the stage sample first")
+    own = [one for one in found if one.info.run_signature == signature(config)]
     if not own:
-        raise UserError(f"no finished samples of this run in {paths.samples}; run the stage sample first")
+        raise UserError(
+            f"the samples in {paths.samples} were made with other settings of this run; run the stage sample first"
+        )
     fingerprint = latents.manifest.fingerprint
-    fitting = [found for found in own if found.info.latents_fingerprint == fingerprint]
+    fitting = [one for one in own if one.info.latents_fingerprint == fingerprint]
     if not fitting:
         raise UserError(f"the samples in {paths.samples} were made from other latents; run the stage sample again")
-    newest = max(found.info.clips_seen for found in fitting)
-    return [found for found in fitting if found.info.clips_seen == newest]
+    newest = max(one.info.clips_seen for one in fitting)
+    return [one for one in fitting if one.info.clips_seen == newest]
 
 
 def _is_open(record: Record | None, reason: str | None) -> bool:

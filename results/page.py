@@ -41,7 +41,9 @@ def render(content: Content) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     config = content.config
-    names = dict.fromkeys(name for comparison in content.comparisons for name in comparison.metrics)
+    known = {name for comparison in content.comparisons for name in comparison.metrics}
+    names: list[str] = [name for name in config.evaluate.metrics if name in known]
+    names += sorted(known - set(names))
     return template.render(
         title=f"VDT on {config.data.dataset}: run {config.name}",
         lead=_lead(content),

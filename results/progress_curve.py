@@ -18,10 +18,10 @@ class Curve:
     """(clips seen, partition) of every start but the first."""
 
     def smoothed(self) -> list[tuple[int, float]]:
-        """The training loss under a moving average over the last tenth of the log so far (at least 5 lines)."""
+        """The training loss under a moving average over the last tenth of the log so far (at least 3 lines)."""
         points = []
         for end in range(1, len(self.train) + 1):
-            window = self.train[max(0, end - max(5, end // 10)) : end]
+            window = self.train[max(0, end - max(3, end // 10)) : end]
             points.append((self.train[end - 1][0], sum(loss for _, loss in window) / len(window)))
         return points
 

@@ -120,6 +120,21 @@ def test_the_bound_does_not_train_the_noise(diffusion):
     assert output.grad[:, :, 2:].all()
 
 
+def test_velocity_and_noise_say_the_same(diffusion):
+    clean, noise = normal(3, *SHAPE), normal(3, *SHAPE, seed=1)
+    times = torch.tensor([1, 500, 999])
+    noisy = diffusion.noisy(clean, noise, times)
+    velocity = diffusion.velocity(clean, noise, times)
+    torch.testing.assert_close(diffusion.noise_from_velocity(noisy, velocity, times), noise)
+    both = objective.Diffusion(CONFIG.model_copy(update={"prediction": "velocity"}))
+    mask = masks.batch([masks.prediction(4, 2)] * 3).double()
+    output = torch.cat([velocity, torch.full_like(velocity, -1.0)], dim=2)
+    losses = both.losses(output, clean, noisy, noise, times, mask)
+    assert losses.total.abs().max() < 1e-9  # exact velocity, exact variance
+    wrong = both.losses(output + 0.1, clean, noisy, noise, times, mask)
+    torch.testing.assert_close(wrong.mse, torch.full((3,), 0.01, dtype=torch.float64))
+
+
 def test_gradients_of_the_whole_loss(diffusion):
     model = vdt.VDT(latent_size=2, num_frames=3, channels=1, width=8, depth=1, num_heads=2, patch_size=2).double()
     names, weights = zip(*model.named_parameters(), strict=True)

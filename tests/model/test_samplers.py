@@ -58,6 +58,26 @@ def test_the_exact_denoiser_gives_back_mean_and_variance(sampler, steps):
     assert drawn.std().item() == pytest.approx(STD, rel=0.02)
 
 
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def test_a_model_that_says_velocity_gives_the_same_samples(sampler):
+    def velocity(x, times):
+        kept = KEPT[times].float().view(-1, 1, 1, 1, 1)
+        noise, spread = gaussian(x, times).chunk(2, dim=2)
+        clean = (x - (1 - kept).sqrt() * noise) / kept.sqrt()
+        return torch.cat([kept.sqrt() * noise - (1 - kept).sqrt() * clean, spread], dim=2)
+
+    sample = SampleConfig(sampler=sampler, num_steps=20)
+    empty, mask = torch.zeros(2, 6, 3, 4, 4), masks.batch([masks.unconditional(6)] * 2)
+    drawn = [
+        samplers.generate(denoiser, sample, process, empty, mask, keys(2))
+        for denoiser, process in (
+            (gaussian, PROCESS),
+            (velocity, PROCESS.model_copy(update={"prediction": "velocity"})),
+        )
+    ]
+    torch.testing.assert_close(drawn[1], drawn[0], rtol=1e-3, atol=1e-3)
+
+
 def test_ddim_converges_with_more_steps():
     def variance_error(steps):
         drawn, _ = draw("ddim", steps, given_frames=1)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from made_frames import save_autoencoder
 
-from preprocess.autoencoder import reconstruction_psnr_db
+from preprocess.autoencoder_data import reconstruction_psnr_db
 from preprocess.frames import centre_square
 from preprocess.street_scene import render_clip
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import AutoencoderConfig
+from vdt_hpc.experiment.data_config import AutoencoderConfig
 from vdt_hpc.experiment.paths import checkout
 from vdt_hpc.model import autoencoder
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from preprocess import autoencoder, autoencoder_fit
+from preprocess.frames import centre_square
 from vdt_hpc import dist
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import AutoencoderConfig, AutoencoderTrainingConfig
+from vdt_hpc.experiment.data_config import AutoencoderConfig, AutoencoderTrainingConfig
 from vdt_hpc.model import autoencoder as autoencoders
 
 SETTINGS = {"block_channels": [8, 8, 16, 16], "num_steps": 4, "batch_frames": 2, "save_every_steps": 2}
@@ -77,6 +78,16 @@ def test_the_rate_rises_and_falls():
     assert rates[0] < 0.01
     assert rates[1] > 0.9
     assert rates[1] > rates[2] > rates[3] >= 0
+
+
+def test_the_finishing_steps_see_frames_as_they_are_encoded(frames):
+    settings = AutoencoderTrainingConfig(**{**SETTINGS, "block_channels": (8, 8, 16, 16), "finishing_steps": 100})
+    squares = [centre_square(frame, 16) for frame in frames]
+    known = {image.tobytes() for square in squares for image in (square, np.ascontiguousarray(square[:, ::-1]))}
+    batch = autoencoder_fit.draw_batch(frames, settings, 16, 0, settings.num_steps + 3)
+    assert {image.tobytes() for image in batch} <= known
+    rates = [autoencoder_fit.learning_rate(settings, settings.num_steps + step) for step in (0, 50, 99)]
+    assert settings.lr > rates[0] > rates[1] > rates[2] > 0
 
 
 def test_the_stage(training, tmp_path):

@@ -35,7 +35,8 @@ def encoding(bench, tree, tiny_autoencoder):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tree, tiny_autoencoder):
     """Finished latents of the small tree: (config, paths)."""
-    from vdt_hpc.experiment.config import AutoencoderConfig, DataConfig, RunConfig
+    from vdt_hpc.experiment.config import RunConfig
+    from vdt_hpc.experiment.data_config import AutoencoderConfig, DataConfig
     from vdt_hpc.experiment.partition import Partition
 
     data = DataConfig(dataset="test", root=str(tree), frame_height_px=32)

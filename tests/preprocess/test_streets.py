@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from preprocess import streets
+from preprocess import street_clips, streets
 from preprocess.sources import open_source
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import paths_for
@@ -25,7 +25,8 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished folder of clips: (bench maker's arguments are the module's SMALL)."""
-    from vdt_hpc.experiment.config import RunConfig, StreetsConfig
+    from vdt_hpc.experiment.config import RunConfig
+    from vdt_hpc.experiment.data_config import StreetsConfig
     from vdt_hpc.experiment.partition import Partition
 
     config = RunConfig(streets=StreetsConfig(**SMALL))
@@ -84,7 +85,7 @@ def test_tasks_share_the_clips(bench, monkeypatch, finished):
     for rank in (1, 0):
         monkeypatch.setattr(dist, "current_task", lambda rank=rank: dist.Task(rank=rank, world_size=2))
         summaries.append(streets.run(run.config, run.partition).summary)
-        assert (folder / streets.COMPLETE).exists() == (rank == 0)
+        assert (folder / street_clips.COMPLETE).exists() == (rank == 0)
     assert "other tasks" in summaries[0]
     assert contents(folder) == contents(paths_for(*finished).frames)
 
@@ -101,7 +102,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_frame(bench, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "save", save)
     with pytest.raises(UserError, match="the disk is full"):
-        streets.make_clip(orders(run)[0])
+        street_clips.make_clip(orders(run)[0])
     assert not [path for path in paths_for(run.config, run.partition).frames.rglob("*") if path.is_file()]
 
 
@@ -115,7 +116,7 @@ def test_a_killed_run_goes_on(bench, finished):
     children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (folder / streets.COMPLETE).exists()
+    assert not (folder / street_clips.COMPLETE).exists()
     assert wait_until(lambda: not any(is_alive(child) for child in children)), "workers outlived their parent"
     with pytest.raises(UserError, match="run the stage streets again"):
         open_source(run.config, folder)

@@ -151,11 +151,15 @@ def random_autoencoder(tmp_path_factory):
 def made_up(tmp_path, random_autoencoder, monkeypatch):
     """A made-up run of 4 clips of 12 frames of 16 px; no pretrained weights anywhere."""
     monkeypatch.setenv("VDT_HPC_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")  # threads cost more than they bring on pictures this small
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     run = make_run(tmp_path / "runs", smooth_clips(), random_autoencoder)
     generator = np.random.default_rng(1)
     noise = generator.integers(-20, 20, (4, 2, *run.frames.shape[1:]))
     run.samples = np.clip(run.frames[:, None] + noise, 0, 255).astype(np.uint8)
-    return run
+    yield run
+    torch.set_num_threads(num_threads)
 
 
 class TinyExtractor(torch.nn.Module):

@@ -7,7 +7,6 @@ from typing import Any
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.section import Section, Unsigned
 
-
 UNSIGNED_SECTIONS = ("sample", "evaluate", "autoencoder_training")
 
 

@@ -1,4 +1,4 @@
-"""The forward process and the training loss: noise prediction with a learned variance.
+"""The forward process and the training loss: prediction of noise (or velocity) with a learned variance.
 
 Loss of one clip = masked mean of (eps - eps_hat)^2 + masked mean of the variational bound's term for its time
 (arXiv 2102.09672, equation 16 with the mean's gradient stopped). Differences from VDT's own code, on purpose: both
@@ -24,7 +24,7 @@ class Losses:
     total: Tensor
     """(B,)"""
     mse: Tensor
-    """(B,) mean squared error of the noise over generated elements."""
+    """(B,) mean squared error of the noise, or of the velocity, over generated elements."""
     vb: Tensor
     """(B,) term of the variational bound in bits per generated element, as in the official code."""
 
@@ -33,7 +33,7 @@ class Diffusion:
     """The forward process with linear betas; constants in float64.
 
     Args:
-        config: number of steps and range of betas.
+        config: number of steps, range of betas, and what the model predicts.
         device: where the constants live.
     """
 
@@ -43,6 +43,7 @@ class Diffusion:
         kept_before = torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
         variance = betas * (1 - kept_before) / (1 - kept)  # arXiv 2006.11239, equation 7
         self.num_steps = config.num_train_steps
+        self.prediction = config.prediction
         self._signal = kept.sqrt().to(device)
         self._noise = (1 - kept).sqrt().to(device)
         self._mean_of_clean = (betas * kept_before.sqrt() / (1 - kept)).to(device)
@@ -54,6 +55,14 @@ class Diffusion:
     def noisy(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """A draw of x_t (arXiv 2006.11239, equation 4); clean, noise (B, T, C, h, w), times (B,)."""
         return _at(self._signal, times, clean) * clean + _at(self._noise, times, clean) * noise
+
+    def velocity(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """How x_t turns from clean to noise (arXiv 2202.00512, appendix D); shapes as `noisy`."""
+        return _at(self._signal, times, clean) * noise - _at(self._noise, times, clean) * clean
+
+    def noise_from_velocity(self, noisy: Tensor, velocity: Tensor, times: Tensor) -> Tensor:
+        """The noise that this velocity means; shapes as `noisy`."""
+        return _at(self._signal, times, noisy) * velocity + _at(self._noise, times, noisy) * noisy
 
     def clean_from_noise(self, noisy: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """The clean latents that this noise would have come from; shapes as `noisy`."""
@@ -86,8 +95,14 @@ class Diffusion:
             mask: (B, T, 1, h or 1, w or 1), 1 = generate; every clip has something to generate.
         """
         predicted, v = output.to(clean.dtype).chunk(2, dim=2)
-        mse = masked_mean((noise - predicted).square(), mask)
-        vb = masked_mean(self.bound(predicted.detach(), v, clean, noisy, times), mask)
+        predicted_noise, target = predicted, noise
+        if self.prediction == "velocity":
+            predicted_noise, target = (
+                self.noise_from_velocity(noisy, predicted, times),
+                self.velocity(clean, noise, times),
+            )
+        mse = masked_mean((target - predicted).square(), mask)
+        vb = masked_mean(self.bound(predicted_noise.detach(), v, clean, noisy, times), mask)
         return Losses(mse + vb, mse, vb)
 
     def bound(self, predicted: Tensor, v: Tensor, clean: Tensor, noisy: Tensor, times: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from vdt_hpc.model import masks
 from vdt_hpc.model.noise import stream
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""(x (B, T, C, h, w), times (B,)) -> (B, T, 2C, h, w): noise, then the variance's interpolation."""
+"""(x (B, T, C, h, w), times (B,)) -> (B, T, 2C, h, w): noise or velocity, then the variance's interpolation."""
 
 START, STEP = 64, 80
 """Purposes of the streams of samples: these plus the task's number. Training draws under lower numbers."""
@@ -104,7 +104,7 @@ def generate(
     for step, time in enumerate(scheduler.timesteps):
         output = denoiser(masks.mix(given, state, mask), time.expand(len(given)).to(given.device)).float()
         if sample.sampler == "ddim":
-            output, extra = output[:, :, : given.shape[2]], {}  # DDIM takes the noise alone
+            output, extra = output[:, :, : given.shape[2]], {}  # DDIM has no variance of its own
         else:
             extra = {"generator": [key.generator(step) for key in keys]}
         moved = scheduler.step(output.transpose(1, 2), int(time), state.transpose(1, 2), return_dict=False, **extra)
@@ -123,6 +123,7 @@ def _scheduler(sample: SampleConfig, diffusion: DiffusionConfig) -> Any:
         "beta_end": diffusion.beta_end,
         "beta_schedule": "linear",
         "clip_sample": False,
+        "prediction_type": {"noise": "epsilon", "velocity": "v_prediction"}[diffusion.prediction],
     }
     if sample.sampler == "ddpm":  # linspace is the spacing of improved DDPM and DiT
         scheduler = DDPMScheduler(**process, variance_type="learned_range", timestep_spacing="linspace")
