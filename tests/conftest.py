@@ -1,7 +1,9 @@
 """What tests of several rooms share."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +18,25 @@ class CommandLine:
 
     def __init__(self, root):
         self.root = root
+        self._started = []
 
     def arguments(self, module, *words):
         return [sys.executable, "-m", f"vdt_hpc.{module}", *map(str, words), "--root", str(self.root)]
 
-    def start(self, module, *words, **options):
-        return subprocess.Popen(self.arguments(module, *words), cwd=HOME, text=True, **options)
+    def start(self, module, *words):
+        """Start in a process group of its own, which is killed when the test is over, however it ended."""
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+        # A shell that runs the tests in the background has Ctrl-C ignored, and children inherit that.
+        options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        process = subprocess.Popen(self.arguments(module, *words), cwd=HOME, text=True, **options)
+        self._started.append(process)
+        return process
+
+    def kill_all(self):
+        for process in self._started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
     def run(self, module, *words, env=None):
         done = subprocess.run(
@@ -44,7 +59,9 @@ class CommandLine:
 
 @pytest.fixture
 def command_line(tmp_path):
-    return CommandLine(tmp_path / "runs")
+    line = CommandLine(tmp_path / "runs")
+    yield line
+    line.kill_all()
 
 
 @pytest.fixture(scope="session")

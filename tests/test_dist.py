@@ -41,7 +41,7 @@ def start(rank, world_size, folder):
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_processes_join_and_agree(world_size, tmp_path):
     processes = [start(rank, world_size, tmp_path) for rank in range(world_size)]
-    printed = [process.communicate(timeout=120)[0].strip() for process in processes]
+    printed = [process.communicate(timeout=280)[0].strip() for process in processes]
     ranks = float(sum(range(world_size)))
     assert printed == [
         f"{rank} [{ranks}, {float(world_size)}] {world_size > 1} False from 0" for rank in range(world_size)
