@@ -23,13 +23,13 @@ from vdt_hpc.experiment.data_config import AutoencoderTrainingConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, checkout, paths_for
 from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.model.autoencoder import WEIGHTS
 from vdt_hpc.progress import Progress
 
 if TYPE_CHECKING:
     from preprocess.autoencoder_fit import Fit
 
 RECORD = "training.json"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 MOST_SCALING_FRAMES = 2000
 
 
@@ -103,7 +103,7 @@ def _train(
     from preprocess.autoencoder_fit import Fit
 
     torch.set_num_threads(dist.cpus_of_task(task))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = dist.device_of(task)
     fit = Fit(settings, config.data.frame_height_px, config.seed, device)
     if state_path.exists():
         fit.restore(load_file(state_path))
