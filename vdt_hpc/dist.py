@@ -129,6 +129,16 @@ class ProcessGroup:
         assert box[0] is not None
         return box[0]
 
+    def gather_texts(self, text: str) -> list[str]:
+        """The text of every rank, in rank order, on every rank; every rank must call it."""
+        texts: list[str] = [text]
+        if self.task.world_size > 1:
+            from torch import distributed
+
+            texts = [""] * self.task.world_size
+            distributed.all_gather_object(texts, text)
+        return texts
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.task.world_size > 1:

@@ -133,20 +133,31 @@ class TrainConfig(Section):
 
     total_clips: PositiveInt = 8_000_000
     """Clips after which training is complete; the cosine ends here."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """Arithmetic of forward and backward; weights, optimizer and average are always fp32."""
+    precision: Literal["fp32", "bf16", "fp64"] = "bf16"
+    """Arithmetic of forward and backward; weights, optimizer and average are fp32 with both of the first. `fp64` makes
+    everything double: slow, for showing that two runs compute the same."""
     checkpoint_every_clips: Annotated[PositiveInt, HOW] = 400_000
     """Clips between two checkpoints."""
     checkpoint_every_min: Annotated[PositiveFloat, HOW] = 20.0
     """Minutes between two checkpoints, whichever comes first."""
     keep_checkpoints: Annotated[PositiveInt, HOW] = 3
     """Newest checkpoints that are kept; older ones are removed after a save."""
+    keep_every_clips: Annotated[PositiveInt | None, HOW] = None
+    """Also keep the first checkpoint at or after each multiple of this many clips, for ever; null: none."""
+    max_bad_updates: Annotated[PositiveInt, HOW] = 20
+    """Updates in a row whose loss or gradient is not finite (each is skipped) after which training gives up."""
     log_every_clips: Annotated[PositiveInt, HOW] = 800
     """Clips between two lines of progress.jsonl."""
     val_every_clips: Annotated[PositiveInt, HOW] = 80_000
     """Clips between two measurements of the validation loss."""
     num_val_clips: Annotated[PositiveInt, HOW] = 64
     """Validation clips of that measurement (all of them where there are fewer)."""
+    strips_every_clips: Annotated[PositiveInt, HOW] = 400_000
+    """Clips between two film strips: the same validation clips, generated from the averaged weights as they are."""
+    num_strips: Annotated[NonNegativeInt, HOW] = 2
+    """Validation clips that are drawn each time; 0: none."""
+    strip_steps: Annotated[PositiveInt, HOW] = 20
+    """DDIM steps of a film strip."""
 
 
 class SampleConfig(Section):

@@ -51,6 +51,12 @@ class Partition(Section):
     """Dense bf16 peak of one GPU in TFLOP/s, for the model's share of it; null: not stated."""
     max_clips_per_gpu: PositiveInt = 8
     """Clips that one task's micro-batch may hold."""
+    latents_memory_gb: PositiveFloat | None = None
+    """Memory of one node in GB that the training latents may take; what does not fit is read clip by clip. Null: half
+    of what is free."""
+    lease_timeout_s: PositiveFloat = 120.0
+    """Seconds without a sign of life after which another job may take over a run; longer than the shared file system
+    keeps old attributes (NFS: 60 s)."""
     root: str = "runs"
     """Folder for everything the program writes; shared by all nodes. Relative: under the current directory."""
 
