@@ -13,14 +13,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import RunConfig, Split, TaskName
+from jobs.moments import Moments
+from vdt_hpc.experiment.config import RunConfig, TaskName
+from vdt_hpc.experiment.partition import even_parts
 from vdt_hpc.model import masks
 from vdt_hpc.model.noise import stream
-from vdt_hpc.store.latents import LatentSet
 
 FloatArray = npt.NDArray[np.float32]
-HalfArray = npt.NDArray[np.float16]
 
 PERMUTATION, CHOICES, NOISE, POSTERIOR = 0, 1, 2, 3
 """Purposes of the streams of training examples; validation adds VALIDATION."""
@@ -62,33 +61,14 @@ class Batch:
         """(B,)"""
         return np.array([example.time for example in self.examples], np.int64)
 
-
-@dataclass(frozen=True)
-class Moments:
-    """A split's latents in memory: means and standard deviations, (clips, flips, T, C, h, w) float16, not scaled."""
-
-    mean: HalfArray
-    std: HalfArray
-    scaling_factor: float
-
-    def __len__(self) -> int:
-        return len(self.mean)
-
-
-def read_moments(latents: LatentSet, split: Split, num_clips: int | None = None) -> Moments:
-    """Read a split into memory; `num_clips` limits it to its first clips, which then come without flips.
-
-    Raises:
-        UserError: the training split is empty, or a shard cannot be read.
-    """
-    clips = latents.split(split)
-    if split == "train" and not len(clips):
-        raise UserError(f"the latents at {latents.folder} have no training clips; give the stage encode more frames")
-    flips = clips.num_flips() if num_clips is None else 1
-    count = len(clips) if num_clips is None else min(num_clips, len(clips))
-    pairs = [[clips.moments(clip, flip) for flip in range(flips)] for clip in range(count)]
-    mean, std = (np.array([[pair[part] for pair in row] for row in pairs]) for part in (0, 1))
-    return Moments(mean, std, latents.manifest.scaling_factor)
+    def split(self, max_clips: int) -> "list[Batch]":
+        """The same examples in batches of at most `max_clips`, as even as can be; views, not copies."""
+        sizes = even_parts(len(self.examples), -(-len(self.examples) // max_clips))
+        ends = np.cumsum(sizes)
+        pieces = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+        return [
+            Batch(self.examples[piece], self.clean[piece], self.noise[piece], self.masks[piece]) for piece in pieces
+        ]
 
 
 class Drawer:
@@ -156,14 +136,13 @@ def epoch_order(seed: int, epoch: int, num_clips: int) -> npt.NDArray[np.int64]:
 def prepare(config: RunConfig, moments: Moments, examples: Sequence[Example]) -> Batch:
     """Turn drawn examples into the model's arrays."""
     T = config.model.num_frames
-    shape = (T, *moments.mean.shape[3:])
+    shape = (T, *moments.frame_shape)
     chosen = [masks.for_task(example.task, T, example.given_frames) for example in examples]
     clean = np.empty((len(examples), *shape), np.float32)
     noise = np.empty_like(clean)
     for row, (example, mask) in enumerate(zip(examples, chosen, strict=True)):
         frames = slice(example.start_frame, example.start_frame + T)
-        mean = moments.mean[example.clip, example.flip, frames].astype(np.float32)
-        std = moments.std[example.clip, example.flip, frames].astype(np.float32)
+        mean, std = (part.astype(np.float32) for part in moments.window(example.clip, example.flip, frames))
         draw = normal(config.seed, example.purpose + POSTERIOR, example.position, shape)
         clean[row] = (mean + std * draw * mask[:, None, None, None]) * np.float32(moments.scaling_factor)
         noise[row] = normal(config.seed, example.purpose + NOISE, example.position, shape)

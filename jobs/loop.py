@@ -7,6 +7,7 @@ import torch
 
 from jobs import examples, schedule
 from jobs.ahead import Ahead
+from jobs.opening import open_moments
 from jobs.progress_log import ProgressLog
 from jobs.tally import SIZE, Tally
 from jobs.trainer import Trainer
@@ -46,8 +47,9 @@ class TrainingLoop:
         self._main = group.task.rank == 0
         latents = LatentSet.open(config, paths)
         self._fingerprint = latents.manifest.fingerprint
-        self._moments = examples.read_moments(latents, "train")
-        validation = examples.read_moments(latents, "val", config.train.num_val_clips)
+        memory_gb = partition.latents_memory_gb
+        self._moments = open_moments(latents, "train", group, memory_gb, stop.__bool__)
+        validation = open_moments(latents, "val", group, memory_gb, stop.__bool__, config.train.num_val_clips)
         self._validation = Validation(config, validation, group, partition.max_clips_per_gpu)
         self._commit = code_commit() if self._main else ""
         self._trainer = Trainer(config, plan, group)
@@ -124,8 +126,8 @@ class TrainingLoop:
     def _updates(self) -> Iterator[Update]:
         """This rank's share of every update, in order, from the resumed position (runs in the background)."""
         share, sizes = self._plan.share(self._group.task.rank), self._plan.micro_batches[self._group.task.rank]
-        num_clips, num_flips, clip_frames = self._moments.mean.shape[:3]
-        drawer = examples.Drawer(self._config, num_clips, num_flips, clip_frames)
+        moments = self._moments
+        drawer = examples.Drawer(self._config, len(moments), moments.num_flips, moments.clip_frames)
         for first in range(self._clips_seen, self._config.train.total_clips, self._plan.global_clips):
             drawn = iter([drawer.training(first + offset) for offset in share])
             yield [examples.prepare(self._config, self._moments, [next(drawn) for _ in range(size)]) for size in sizes]

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from jobs.examples import Drawer, Moments, prepare
+from jobs.examples import Drawer, prepare
+from jobs.moments import Moments
 from jobs.tally import Tally
 from jobs.trainer import Trainer, autocast, denoising_losses
 from vdt_hpc.dist import ProcessGroup
@@ -33,7 +34,7 @@ class Validation:
     @torch.no_grad()
     def measure(self, trainer: Trainer) -> dict[str, Any]:
         """Means over all examples, on every rank; every rank must call it."""
-        drawer = Drawer(self._config, len(self._moments), 1, self._moments.mean.shape[2])
+        drawer = Drawer(self._config, len(self._moments), 1, self._moments.clip_frames)
         own = [drawer.validation(index, self.num_examples) for index in self._group.task.share(self.num_examples)]
         tally = Tally.zero(self._group.device)
         average = _Averaged(trainer)

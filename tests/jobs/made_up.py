@@ -4,11 +4,14 @@ import json
 
 import numpy as np
 
+from jobs.opening import open_moments
+from vdt_hpc.dist import ProcessGroup, Task
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import paths_for
 from vdt_hpc.experiment.signature import latents_signature
 from vdt_hpc.store import latents
+from vdt_hpc.store.latents import LatentSet
 
 FRAMES, CHANNELS, SIDE = 6, 2, 4
 COUNTS = {"train": 7, "val": 3, "test": 3}
@@ -68,3 +71,9 @@ def write_latents(run, where, counts=None, seed=0):
     manifest = latents.Manifest(run.data.dataset, latents_signature(run), "made-up", {}, identity, (), tuple(shards))
     latents.write_manifest(paths.latents, manifest)
     return paths
+
+
+def moments(run, paths, split="train", memory_gb=None, num_clips=None):
+    """A split of written latents, opened by a lone process."""
+    group = ProcessGroup(Task(), paths.root)
+    return open_moments(LatentSet.open(run, paths), split, group, memory_gb, lambda: False, num_clips)

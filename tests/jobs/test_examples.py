@@ -6,7 +6,6 @@ import pytest
 from jobs import examples
 from tests.jobs import made_up
 from vdt_hpc.errors import UserError
-from vdt_hpc.store.latents import LatentSet
 
 CONFIG = made_up.config()
 
@@ -18,7 +17,7 @@ def drawer(config=CONFIG, num_clips=7, num_flips=2):
 @pytest.fixture
 def moments(partition):
     paths = made_up.write_latents(CONFIG, partition)
-    return examples.read_moments(LatentSet.open(CONFIG, paths), "train")
+    return made_up.moments(CONFIG, paths)
 
 
 def test_an_example_depends_on_seed_and_position_alone():
@@ -95,4 +94,4 @@ def test_validation_examples_are_fixed_and_spread_over_times_and_clips():
 def test_no_training_clips_is_a_line_for_the_user(partition):
     paths = made_up.write_latents(CONFIG, partition, {"val": 1, "test": 1})
     with pytest.raises(UserError, match="no training clips"):
-        examples.read_moments(LatentSet.open(CONFIG, paths), "train")
+        made_up.moments(CONFIG, paths)

@@ -10,14 +10,13 @@ from vdt_hpc.dist import ProcessGroup, Task
 from vdt_hpc.experiment.partition import plan_batch
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.store import checkpoint
-from vdt_hpc.store.latents import LatentSet
 
 CONFIG = made_up.config()
 
 
 @pytest.fixture
 def moments(partition):
-    return examples.read_moments(LatentSet.open(CONFIG, made_up.write_latents(CONFIG, partition)), "train")
+    return made_up.moments(CONFIG, made_up.write_latents(CONFIG, partition))
 
 
 def awake_trainer(root, limit):

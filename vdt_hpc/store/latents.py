@@ -9,8 +9,9 @@ latents hardly compress. The manifest is written last; latents without it do not
 Legend: T frames, C latent channels, h x w latent cells, H x W pixels; flip 0 is the clip as filmed, 1 its mirror.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.experiment.signature import latents_signature
 
 MANIFEST = "manifest.json"
+ALL_FRAMES = slice(None)
 HalfArray = npt.NDArray[np.float16]
 ByteArray = npt.NDArray[np.uint8]
 
@@ -144,14 +146,38 @@ class LatentSplit:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def moments(self, index: int, flip: int = 0) -> tuple[HalfArray, HalfArray]:
-        """Mean and standard deviation of a clip's posterior, each (T, C, h, w) float16, not scaled."""
-        file, row = self._locate(index)
-        return file["mean"][row, flip], file["std"][row, flip]
+    def moments(self, index: int, flip: int = 0, frames: slice = ALL_FRAMES) -> tuple[HalfArray, HalfArray]:
+        """Mean and standard deviation of a clip's posterior, each (T, C, h, w) float16, not scaled.
+
+        Raises:
+            UserError: the shard cannot be read.
+        """
+        with self._reading(index) as (file, row):
+            return file["mean"][row, flip, frames], file["std"][row, flip, frames]
+
+    def read_into(self, index: int, mean: HalfArray, std: HalfArray) -> None:
+        """Read the first flips of a clip into contiguous arrays, each (flips, T, C, h, w) float16, without a copy.
+
+        Raises:
+            UserError: the shard cannot be read, or holds clips of another shape.
+        """
+        with self._reading(index) as (file, row):
+            for name, target in (("mean", mean), ("std", std)):
+                file[name].read_direct(target, np.s_[row, : len(target)])
+
+    def clip_shape(self) -> tuple[int, int, int, int, int]:
+        """(flips, T, C, h, w) of every clip, from the first shard's header; the split must not be empty.
+
+        Raises:
+            UserError: the shard cannot be read.
+        """
+        with self._reading(0) as (file, _):
+            flips, T, C, h, w = file["mean"].shape[1:]
+            return flips, T, C, h, w
 
     def num_flips(self) -> int:
         """1: as filmed only; 2: also mirrored."""
-        return int(self._locate(0)[0]["mean"].shape[1])
+        return self.clip_shape()[0]
 
     def frames(self, index: int) -> ByteArray:
         """True pixels of a clip, (T, H, W, 3) uint8 RGB."""
@@ -163,6 +189,15 @@ class LatentSplit:
         """Name of a clip."""
         file, row = self._locate(index)
         return str(file["clip_id"].asstr()[row])
+
+    @contextlib.contextmanager
+    def _reading(self, index: int) -> Iterator[tuple[h5py.File, int]]:
+        """A clip's file and row; what HDF5 says of a damaged file becomes one line for the user."""
+        file, row = self._locate(index)
+        try:
+            yield file, row
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"cannot read the latents {file.filename}: {error}; run encode again") from None
 
     def _locate(self, index: int) -> tuple[h5py.File, int]:
         if not 0 <= index < len(self):
