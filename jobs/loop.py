@@ -1,17 +1,19 @@
 """The training loop: examples in, agreed updates, log lines, validation, checkpoints, and a clean end."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 
-import torch
-
-from jobs import examples, schedule
+from jobs import examples, resume, schedule
+from jobs.agreement import Signs, agree
 from jobs.ahead import Ahead
+from jobs.holding import RunLease
 from jobs.opening import open_moments
 from jobs.progress_log import ProgressLog
-from jobs.tally import SIZE, Tally
+from jobs.saver import Saver
 from jobs.trainer import Trainer
 from jobs.validation import Validation
+from jobs.window import Window
 from vdt_hpc.dist import ProcessGroup, StopFlag, seconds_left
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
@@ -36,92 +38,139 @@ class TrainingLoop:
         config, partition, plan, paths: what, where and how.
         group: the ranks.
         stop: set by a signal on any rank.
+        lease: the run's lease, which this job holds.
+
+    Raises:
+        UserError: latents or checkpoints that cannot be used.
+        Stopped: a signal came while latents were read; nothing is lost.
     """
 
     def __init__(
         self, config: RunConfig, partition: Partition, plan: BatchPlan, paths: RunPaths, group: ProcessGroup,
-        stop: StopFlag,
+        stop: StopFlag, lease: RunLease,
     ) -> None:  # fmt: skip
         self._config, self._partition, self._plan, self._paths = config, partition, plan, paths
-        self._group, self._stop = group, stop
+        self._group, self._stop, self._lease = group, stop, lease
         self._main = group.task.rank == 0
         latents = LatentSet.open(config, paths)
         self._fingerprint = latents.manifest.fingerprint
         memory_gb = partition.latents_memory_gb
         self._moments = open_moments(latents, "train", group, memory_gb, stop.__bool__)
-        validation = open_moments(latents, "val", group, memory_gb, stop.__bool__, config.train.num_val_clips)
-        self._validation = Validation(config, validation, group, partition.max_clips_per_gpu)
-        self._commit = code_commit() if self._main else ""
+        val_moments = open_moments(latents, "val", group, memory_gb, stop.__bool__, config.train.num_val_clips)
         self._trainer = Trainer(config, plan, group)
+        self._validation = Validation(config, val_moments, group, self._trainer, stop.__bool__)
+        self._commit = code_commit() if self._main else ""
         self._clips_seen = self._resume()
-        self._saved_at = self._clips_seen if self._clips_seen else -1
-        self._skipped = 0
-        self._last_loss = float("nan")
+        self._saved_at = self._clips_seen
+        self._saver = Saver(paths.checkpoints, self._trainer.state(), group, config.train, lease.token, lease.check)
+        self._window = Window(config, partition, group.device)
+        self._log: ProgressLog | None = None
+        self._num_skipped = self._num_bad_in_row = 0
         self._next_save = time.monotonic() + 60 * config.train.checkpoint_every_min
 
     def run(self) -> StageResult:
-        """Train to the end, or to a clean stop."""
-        total = self._config.train.total_clips
-        with Ahead(self._updates) as ahead:
-            if not self._main:
-                return self._train(ahead, None, None)
-            log = ProgressLog(self._paths.progress_log, self._paths.tensorboard, self._clips_seen)
-            with log, Progress("train", total, "clips", done=self._clips_seen) as progress:
-                log.write(
+        """Train to the end, or to a clean stop.
+
+        Raises:
+            UserError: a save failed, the lease was lost, or too many updates in a row were not finite.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._saver.close)
+            ahead = stack.enter_context(Ahead(self._updates))
+            progress = None
+            if self._main:
+                self._log = stack.enter_context(
+                    ProgressLog(self._paths.progress_log, self._paths.tensorboard, self._clips_seen)
+                )
+                self._log.write(
                     "start", self._clips_seen, partition=self._partition.name, world_size=self._group.task.world_size,
                     global_clips=self._plan.global_clips, code_commit=self._commit, job=self._group.task.job_id,
                 )  # fmt: skip
-                return self._train(ahead, log, progress)
+                total = self._config.train.total_clips
+                progress = stack.enter_context(Progress("train", total, "clips", done=self._clips_seen))
+            return self._train(ahead, progress)
 
-    def _train(self, ahead: "Ahead[Update]", log: ProgressLog | None, progress: Progress | None) -> StageResult:
+    def _train(self, ahead: "Ahead[Update]", progress: Progress | None) -> StageResult:
         train, step = self._config.train, self._plan.global_clips
-        window = _Window(self._group.device)
         if self._validation.num_examples == 0 and self._main:
             print("no validation clips: no validation loss is measured", flush=True)
-        while self._clips_seen < train.total_clips:
+        stop = self._make_up()
+        while not stop and self._clips_seen < train.total_clips:
             before = self._clips_seen
-            stop, save_due = self._one_update(ahead, window)
+            signs = self._one_update(ahead)
             self._clips_seen += step
             finished = self._clips_seen >= train.total_clips
-            if log and (finished or schedule.crosses(train.log_every_clips, before, self._clips_seen)):
-                self._log_window(log, window, ahead.waited_s)
+            stop = None if finished else self._why_stop(signs)
+            self._settle(signs)
+            if finished or stop or schedule.crosses(train.log_every_clips, before, self._clips_seen):
+                self._log_window(ahead.waited_s)
             if progress:
+                loss = self._window.last_loss
                 units = min(self._clips_seen, train.total_clips) - before
-                progress.advance(units, f"loss {window.last_loss:.4f}" if window.last_loss else "")
-            if finished or schedule.crosses(train.val_every_clips, before, self._clips_seen):
-                self._validate(log)
-            if save_due or finished or schedule.crosses(train.checkpoint_every_clips, before, self._clips_seen):
+                progress.advance(units, "" if loss is None else f"loss {loss:.4f}")
+            due = schedule.crosses(train.checkpoint_every_clips, before, self._clips_seen)
+            if finished or stop or signs.save_due or due:
                 self._save()
-            if stop and not finished:
-                return self._result(stop)
-        return self._result(None)
+            if finished or schedule.crosses(train.val_every_clips, before, self._clips_seen):
+                stop = stop or self._look()
+        if self._saved_at < self._clips_seen:  # a stop came during validation
+            self._save()
+        self._finish_saving()
+        if self._log and not stop and not self._log.has("end", self._clips_seen):
+            self._log.write("end", self._clips_seen)
+        return self._result(stop)
 
-    def _one_update(self, ahead: "Ahead[Update]", window: "_Window") -> tuple[str | None, bool]:
-        """Compute, agree, apply. Returns why to stop (None: go on) and whether to save; the same on every rank."""
+    def _one_update(self, ahead: "Ahead[Update]") -> Signs:
+        """Compute, agree, apply; returns how many ranks say what."""
         started = time.monotonic()
         tally, norm = self._trainer.gradients(ahead.next())
-        finite = torch.isfinite(tally.sums).all() & torch.isfinite(norm)
-        time_is_up = self._main and seconds_left(self._partition.timeout_min) < self._partition.save_margin_s
-        save_due = self._main and time.monotonic() >= self._next_save
-        wishes = torch.tensor([bool(self._stop), time_is_up, save_due], dtype=torch.float64)
-        # One sum over ranks settles everything: whether to apply the update, to stop, to save, and the losses.
-        agreed = torch.cat([(~finite).double()[None], wishes.to(self._group.device), tally.sums])
-        agreed = self._group.sum(agreed).cpu()
-        not_finite, signalled, time_is_up, save_due = (bool(value > 0) for value in agreed[:4])
-        clips_after = self._clips_seen + self._plan.global_clips
-        lr = schedule.learning_rate(
-            self._config.optim, self._config.train.total_clips, clips_after, self._plan.lr_scale
+        finite = tally.sums.isfinite().all() & norm.isfinite()
+        own = Signs(
+            signalled=bool(self._stop),
+            time_is_up=self._main and seconds_left(self._partition.timeout_min) < self._partition.save_margin_s,
+            save_due=self._main and time.monotonic() >= self._next_save,
+            lease_lost=self._lease.lost,
+            written=self._saver.written,
+            failed=self._saver.failed,
         )
-        if not_finite:
-            self._skipped += 1
-            if self._main:
-                print(f"update to clip {clips_after:,} skipped: its loss or gradient is not finite", flush=True)
+        # One sum over ranks settles everything: whether to apply the update, to stop, to save, and the losses.
+        signs, all_finite, tally = agree(self._group, own, finite, tally)
+        if signs.lease_lost:
+            raise UserError(
+                f"another job has taken over the run {self._config.name}; this one leaves at clip "
+                f"{self._clips_seen:,} and saves nothing more"
+            )
+        clips_after = self._clips_seen + self._plan.global_clips
+        if all_finite:
+            optim, scale = self._config.optim, self._plan.lr_scale
+            lr = schedule.learning_rate(optim, self._config.train.total_clips, clips_after, scale)
+            self._trainer.update(lr, ema.decay(optim, clips_after, self._plan.global_clips))
+            self._window.add(tally, float(norm), lr)
+            self._num_bad_in_row = 0
         else:
-            self._trainer.update(lr, ema.decay(self._config.optim, clips_after, self._plan.global_clips))
-            window.add(Tally(agreed[4:]), float(norm), lr)
-        window.count(self._plan.global_clips, time.monotonic() - started)
-        stop = (self._stop.reason or "a signal") if signalled else "the time limit" if time_is_up else None
-        return stop, save_due or stop is not None
+            self._skip(clips_after)
+        self._window.count(self._plan.global_clips, time.monotonic() - started)
+        return signs
+
+    def _skip(self, clips_after: int) -> None:
+        """Count an update that is not applied; too many in a row end the training."""
+        self._num_skipped += 1
+        self._num_bad_in_row += 1
+        if self._main:
+            print(f"update to clip {clips_after:,} skipped: its loss or gradient is not finite", flush=True)
+        if self._num_bad_in_row < self._config.train.max_bad_updates:
+            return
+        self._finish_saving()
+        found = checkpoint.newest(self._paths.checkpoints, signature(self._config), verify=False)
+        raise UserError(
+            f"{self._num_bad_in_row} updates in a row, up to clip {clips_after:,}, had a loss or gradient that is not "
+            f"finite; the last good checkpoint is {found.path if found else 'none'}; lower optim.lr or clip harder"
+        )
+
+    def _why_stop(self, signs: Signs) -> str | None:
+        if signs.signalled:
+            return self._stop.reason or "a signal to another task"
+        return "the time limit" if signs.time_is_up else None
 
     def _updates(self) -> Iterator[Update]:
         """This rank's share of every update, in order, from the resumed position (runs in the background)."""
@@ -134,119 +183,72 @@ class TrainingLoop:
 
     def _resume(self) -> int:
         """Load the checkpoint that rank 0 chooses; returns its clips, or 0 where there is none."""
-        chosen = fault = ""
-        if self._main:
-            try:
-                chosen = self._choose()
-            except UserError as error:  # told to the other ranks, then raised on all
-                fault = str(error)
-        fault = self._group.broadcast_text(fault)
-        if fault:
-            raise UserError(fault)
-        chosen = self._group.broadcast_text(chosen)
-        if not chosen:
+        found = resume.choose(self._config, self._paths, self._group, self._fingerprint)
+        if found is None:
             return 0
-        found = checkpoint.read(self._paths.checkpoints / chosen)
         self._trainer.load({part: found.load(part) for part in checkpoint.PARTS})
         if self._main:
             print(f"resuming from {found.path}", flush=True)
         return found.clips_seen
 
-    def _choose(self) -> str:
-        found = checkpoint.newest(self._paths.checkpoints, signature(self._config))
-        if found is None:
-            damaged = checkpoint.folders(self._paths.checkpoints)
-            if damaged:
-                raise UserError(
-                    f"every checkpoint in {self._paths.checkpoints} is damaged; remove them to start from zero"
-                )
-            return ""
-        if found.provenance.latents_fingerprint != self._fingerprint:
-            raise UserError(
-                f"{found.path} was trained on latents {found.provenance.latents_fingerprint}, those of "
-                f"{self._paths.latents} are {self._fingerprint}; choose another name for this run"
-            )
-        return found.name
-
     def _save(self) -> None:
+        """Copy the state; it is written while training goes on."""
         self._next_save = time.monotonic() + 60 * self._config.train.checkpoint_every_min
         if self._saved_at == self._clips_seen:
             return
-        fault = ""
-        if self._main:
-            provenance = checkpoint.Provenance(
-                clips_seen=self._clips_seen, signature=signature(self._config), latents_fingerprint=self._fingerprint,
-                code_commit=self._commit, partition=self._partition.name, world_size=self._group.task.world_size,
-            )  # fmt: skip
-            try:
-                checkpoint.save(self._paths.checkpoints, self._trainer.state(), provenance)
-                checkpoint.retain(self._paths.checkpoints, self._config.train.keep_checkpoints)
-            except UserError as error:  # a full disk: every rank must leave, not wait for this one
-                fault = str(error)
-        fault = self._group.broadcast_text(fault)
-        if fault:
-            raise UserError(fault)
+        provenance = checkpoint.Provenance(
+            clips_seen=self._clips_seen, signature=signature(self._config), latents_fingerprint=self._fingerprint,
+            code_commit=self._commit, partition=self._partition.name, world_size=self._group.task.world_size,
+        )  # fmt: skip
+        self._saver.start(provenance)
         self._saved_at = self._clips_seen
+        if self._log:
+            self._log.flush_to_disk()
 
-    def _validate(self, log: ProgressLog | None) -> None:
-        if self._validation.num_examples:
-            measured = self._validation.measure(self._trainer)
-            self._last_loss = measured["val_loss"]
-            if log:
-                log.write("validation", self._clips_seen, **measured)
+    def _settle(self, signs: Signs) -> None:
+        self._saver.settle(signs.written, signs.failed)
+        self._log_saved()
 
-    def _log_window(self, log: ProgressLog, window: "_Window", waited_s: float) -> None:
-        log.write("train", self._clips_seen, **window.values(waited_s), skipped_updates=self._skipped)
+    def _finish_saving(self) -> None:
+        self._saver.finish()
+        self._log_saved()
+
+    def _log_saved(self) -> None:
+        while self._log and self._saver.published:
+            saved = self._saver.published.popleft()
+            self._log.write("checkpoint", saved.clips_seen, blocked_s=saved.blocked_s, durable_s=saved.durable_s)
+
+    def _make_up(self) -> str | None:
+        """Measure what was due at the resumed position, where a stop or a kill came before it; returns why to stop."""
+        every, here = self._config.train.val_every_clips, self._clips_seen
+        due = here >= self._config.train.total_clips or schedule.crosses(every, here - self._plan.global_clips, here)
+        missing = self._log is not None and not self._log.has("validation", here)
+        return self._look() if self._group.any(here > 0 and due and missing) else None
+
+    def _look(self) -> str | None:
+        """Measure the validation loss; returns why to stop, if a stop came meanwhile."""
+        if not self._validation.num_examples:
+            return None
+        measured = self._validation.measure()
+        if measured is None:
+            return self._stop.reason or "a signal to another task"
+        if self._log:
+            self._log.write("validation", self._clips_seen, **measured)
+        return None
+
+    def _log_window(self, waited_s: float) -> None:
+        if self._log:
+            values = self._window.values(waited_s)
+            self._log.write("train", self._clips_seen, **values, skipped_updates=self._num_skipped)
 
     def _result(self, stop: str | None) -> StageResult:
         path = self._paths.checkpoints / checkpoint.folder_name(self._clips_seen)
         outputs = {"checkpoint": str(path), "log": str(self._paths.progress_log)}
+        total = self._config.train.total_clips
         if stop:
-            total = self._config.train.total_clips
             return StageResult(
                 f"stopped by {stop} at {self._clips_seen:,} of {total:,} clips, saved", complete=False, outputs=outputs
             )
-        summary = f"trained {self._clips_seen:,} clips"
-        if self._validation.num_examples:
-            summary += f", validation loss {self._last_loss:.4f}"
-        return StageResult(summary, outputs=outputs)
-
-
-class _Window:
-    """What happened since the last line of the log."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.last_loss = 0.0
-        self._waited_before_s = 0.0
-        self._clear()
-
-    def _clear(self) -> None:
-        self._num_clips, self._seconds = 0, 0.0
-        self._tally = Tally(torch.zeros(SIZE, dtype=torch.float64))
-        self._norms: list[float] = []
-        self._lr = float("nan")
-
-    def add(self, tally: Tally, norm: float, lr: float) -> None:
-        """Count an applied update."""
-        self._tally.merge(tally)
-        self.last_loss = float(tally.means()["loss"])
-        self._norms.append(norm)
-        self._lr = lr
-
-    def count(self, num_clips: int, seconds: float) -> None:
-        """Count an update, applied or skipped, and its time; validation and saving are left out of the speed."""
-        self._num_clips += num_clips
-        self._seconds += seconds
-
-    def values(self, waited_s: float) -> dict[str, object]:
-        """The line's values; a new window begins."""
-        values = {
-            **self._tally.means(),
-            "grad_norm": sum(self._norms) / len(self._norms) if self._norms else float("nan"),
-            "lr": self._lr,
-            "clips_per_s": self._num_clips / self._seconds,
-            "wait_s": waited_s - self._waited_before_s,
-        }
-        self._waited_before_s = waited_s
-        self._clear()
-        return values
+        loss = self._validation.last_loss
+        said = "" if loss is None else f", validation loss {loss:.4f}"
+        return StageResult(f"trained {self._clips_seen:,} clips{said}", outputs=outputs)

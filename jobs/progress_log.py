@@ -3,10 +3,14 @@
 Every line has `kind`, `clips_seen` and `time` (UTC). Kinds:
 - `start`: training started or went on here; `partition`, `world_size`, `global_clips`, `code_commit`, `job`.
 - `train`: means over the updates since the line before: `loss`, `loss_by_task`, `mse`, `vb` (bits per element),
-  `grad_norm` (before clipping), `lr`, `clips_per_s`, `wait_s` (waiting for examples), `skipped_updates` (not finite,
-  since this start). A number that does not exist is null.
+  `grad_norm` (before clipping), `lr`, `clips_per_s`, `wait_s` (waiting for examples), `memory_gb` (task 0's largest
+  use of its GPU, or its process on a CPU), `mfu` (share of the GPUs' dense bf16 peak that the model's own operations
+  reach), `time_left_s` (to the job's time limit), `skipped_updates` (not finite, since this start). A number that
+  does not exist is null.
 - `validation`: `val_loss`, `val_loss_by_task`, `val_mse`, `val_vb` of the averaged weights on fixed examples;
   `num_examples`.
+- `checkpoint`: one was published; `blocked_s` (training waited), `durable_s` (until it could be resumed from).
+- `end`: training is complete, with everything above.
 
 After a rollback, lines beyond the resumed position are removed, so that every curve has one value per position.
 """
@@ -14,6 +18,7 @@ After a rollback, lines beyond the resumed position are removed, so that every c
 import datetime
 import json
 import math
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,6 +40,7 @@ class ProgressLog:
 
         path.parent.mkdir(parents=True, exist_ok=True)
         truncate(path, resumed_at)
+        self._path = path
         self._file = path.open("a", encoding="utf-8")
         # Events at or after purge_step are hidden: those of updates that a rollback took back.
         self._events = SummaryWriter(str(tensorboard), purge_step=resumed_at + 1)
@@ -54,30 +60,55 @@ class ProgressLog:
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
         for name, value in _scalars(values):
-            if kind != "start":
+            if kind not in ("start", "end"):
                 self._events.add_scalar(f"{kind}/{name}", value, clips_seen)
         self._events.flush()
 
+    def has(self, kind: str, clips_seen: int) -> bool:
+        """True if there is a line of that kind at that position."""
+        return has_line(self._path, kind, clips_seen)
+
+    def flush_to_disk(self) -> None:
+        """Make the lines so far survive the machine: a checkpoint is about to say that training came this far."""
+        os.fsync(self._file.fileno())
+
+
+def has_line(path: Path, kind: str, clips_seen: int | None = None) -> bool:
+    """True if a log has a line of that kind, at that position if one is given; no torch is imported."""
+    lines = (line for line in _lines(path)[0] if line.get("kind") == kind)
+    return any(clips_seen in (None, line["clips_seen"]) for line in lines)
+
 
 def truncate(path: Path, resumed_at: int) -> None:
-    """Remove the lines of a log beyond a position, and a last line that a killed process left unfinished."""
+    """Remove the lines of a log beyond a position, and a last line that a killed process left unfinished.
+
+    The log is always written anew, so that an earlier writer which wakes up appends to a file that has no name.
+    """
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    kept, num_unreadable = [], 0
-    for line in lines:
-        try:
-            if json.loads(line)["clips_seen"] <= resumed_at:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            num_unreadable += 1
+    lines, num_unreadable = _lines(path)
+    kept = [line for line in lines if line["clips_seen"] <= resumed_at]
     if num_unreadable:
         print(f"{path}: removing {num_unreadable} unreadable line(s)", flush=True)
     if len(kept) < len(lines):
-        num_taken_back = len(lines) - len(kept) - num_unreadable
-        if num_taken_back:
-            print(f"{path}: removing {num_taken_back} line(s) beyond clip {resumed_at:,}", flush=True)
-        files.write_text(path, "".join(line + "\n" for line in kept))
+        print(f"{path}: removing {len(lines) - len(kept)} line(s) beyond clip {resumed_at:,}", flush=True)
+    files.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The readable lines of a log, and how many others there are."""
+    if not path.exists():
+        return [], 0
+    readable, num_unreadable = [], 0
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+            int(line["clips_seen"])
+        except (ValueError, KeyError, TypeError):
+            num_unreadable += 1
+        else:
+            readable.append(line)
+    return readable, num_unreadable
 
 
 def _now() -> str:

@@ -3,16 +3,17 @@
 Legend: B clips, T frames, C latent channels, h x w latent cells.
 """
 
-import contextlib
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from jobs.examples import Batch
+from jobs.gradients import GradientSum
+from jobs.memory import is_out_of_memory
 from jobs.tally import Tally
 from vdt_hpc.dist import ProcessGroup
+from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import BatchPlan
 from vdt_hpc.model import masks, vdt
@@ -33,42 +34,74 @@ class Trainer:
 
     def __init__(self, config: RunConfig, plan: BatchPlan, group: ProcessGroup) -> None:
         self._config, self._plan, self._group = config, plan, group
-        self.model = vdt.build(config, config.seed).to(group.device)
+        self.model = vdt.build(config, config.seed).to(group.device, working_dtype(config))
         self.ema = Ema(self.model)
         self.diffusion = Diffusion(config.diffusion, group.device)
-        self._parallel: torch.nn.Module = self.model
-        if group.task.world_size > 1:
-            self._parallel = DistributedDataParallel(self.model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        self.max_batch_clips = max(plan.micro_batches[group.task.rank])
+        """Clips that pass the model at once; halved where they do not fit into memory."""
+        parameters = list(self.model.parameters())
+        self._gradients = GradientSum(parameters, group)
         optim = config.optim
         self._optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=optim.lr, betas=(optim.beta1, optim.beta2),
-            weight_decay=optim.weight_decay, fused=True,
-        )  # fmt: skip
+            parameters, lr=optim.lr, betas=(optim.beta1, optim.beta2), weight_decay=optim.weight_decay, fused=True
+        )
+        for parameter in parameters:  # from the first moment on, so that a checkpoint always has the same tensors
+            moments = {key: torch.zeros_like(parameter) for key in MOMENTS}
+            self._optimizer.state[parameter] = {"step": torch.zeros((), device=group.device), **moments}
 
     def gradients(self, batches: Sequence[Batch]) -> tuple[Tally, Tensor]:
         """Gradients of the mean loss over the global batch, clipped; every rank must call it.
+
+        A rank whose memory does not hold a micro-batch halves it and takes twice as many, from then on.
 
         Args:
             batches: this rank's micro-batches of the update.
 
         Returns:
             The losses of this rank's clips, and the norm of the gradients before clipping (the same on every rank).
+
+        Raises:
+            UserError: not even one clip fits into memory.
         """
-        self._optimizer.zero_grad(set_to_none=True)
+        while (tally := self._accumulated(batches)) is None:
+            self._halve()
+        self._gradients.finish()
+        return tally, self._gradients.clip(self._config.optim.grad_clip_norm)
+
+    def _accumulated(self, batches: Sequence[Batch]) -> Tally | None:
+        """Add up the gradients of this rank's clips; None if memory did not suffice."""
+        pieces = [piece for batch in batches for piece in batch.split(self.max_batch_clips)]
         tally = Tally.zero(self._group.device)
-        # DDP takes the mean over ranks of each rank's sum; shares may be uneven, so the mean over clips is put here.
-        weight = self._group.task.world_size / self._plan.global_clips
-        for number, batch in enumerate(batches, 1):
-            with contextlib.ExitStack() as stack:
-                if number < len(batches) and isinstance(self._parallel, DistributedDataParallel):
-                    stack.enter_context(self._parallel.no_sync())
+        self._gradients.begin()
+        try:
+            for number, piece in enumerate(pieces, 1):
+                if number == len(pieces):
+                    self._gradients.last_pass()
                 with autocast(self._config, self._group.device):
-                    losses = denoising_losses(self._parallel, self.diffusion, batch, self._group.device)
-                (losses.total.sum() * weight).backward()
-            tally.add(losses, [example.task for example in batch.examples])
-        limit = self._config.optim.grad_clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), float("inf") if limit is None else limit)
-        return tally, norm
+                    losses = denoising_losses(self.model, self.diffusion, piece, self._group.device)
+                (losses.total.sum() / self._plan.global_clips).backward()
+                tally.add(losses, [example.task for example in piece.examples])
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return None  # the traceback, which holds the failed pass's tensors, ends here
+            raise
+        return tally
+
+    def _halve(self) -> None:
+        if self.max_batch_clips == 1:
+            raise UserError(
+                f"out of memory on task {self._group.task.rank} with a single clip; use a partition with more memory "
+                "per task, or a smaller model"
+            )
+        tried, self.max_batch_clips = self.max_batch_clips, -(-self.max_batch_clips // 2)
+        if self._group.device.type == "cuda":
+            torch.cuda.empty_cache()
+        print(
+            f"out of memory on task {self._group.task.rank} with {tried} clips at once: going on with "
+            f"{self.max_batch_clips} at once and more accumulation; set max_clips_per_gpu: "
+            f"{self.max_batch_clips} in the partition's file",
+            flush=True,
+        )
 
     def update(self, lr: float, ema_decay: float) -> None:
         """Apply the gradients to the weights, and the weights to the average."""
@@ -85,35 +118,40 @@ class Trainer:
             "optimizer": self._optimizer_state(),
         }
 
+    @torch.no_grad()
     def load(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Take over the state of a checkpoint; the keys must be this model's."""
+        """Take over the state of a checkpoint, in place; the keys must be this model's."""
         self.model.load_state_dict(dict(state["model"]))
         self.ema.load_state_dict(state["ema"])
-        for name, parameter in self.model.named_parameters():
-            moments = {key: state["optimizer"][f"{name}.{key}"].to(parameter.device, copy=True) for key in MOMENTS}
-            step = state["optimizer"][f"{name}.step"].to(parameter.device, copy=True)
-            self._optimizer.state[parameter] = {"step": step, **moments}
+        for name, tensor in self._optimizer_state().items():
+            tensor.copy_(state["optimizer"][name])
 
     def _optimizer_state(self) -> dict[str, Tensor]:
-        """AdamW's state by parameter name; zeros where no update has been applied yet."""
-        flat: dict[str, Tensor] = {}
-        for name, parameter in self.model.named_parameters():
-            state = self._optimizer.state.get(parameter, {})
-            flat[f"{name}.step"] = state.get("step", torch.zeros((), device=parameter.device))
-            for key in MOMENTS:
-                flat[f"{name}.{key}"] = state.get(key, torch.zeros_like(parameter))
-        return flat
+        """AdamW's state by parameter name."""
+        return {
+            f"{name}.{key}": self._optimizer.state[parameter][key]
+            for name, parameter in self.model.named_parameters()
+            for key in ("step", *MOMENTS)
+        }
 
 
 def denoising_losses(model: torch.nn.Module, diffusion: Diffusion, batch: Batch, device: torch.device) -> Losses:
     """Loss of each clip of a batch: noise the latents, put the given frames in, ask the model."""
-    clean, noise = (torch.from_numpy(array).to(device, non_blocking=True) for array in (batch.clean, batch.noise))
+    dtype = next(model.parameters()).dtype
+    clean, noise = (
+        torch.from_numpy(array).to(device, dtype, non_blocking=True) for array in (batch.clean, batch.noise)
+    )
     times = torch.from_numpy(batch.times).to(device, non_blocking=True)
-    mask = masks.batch(batch.masks).to(device, non_blocking=True)
+    mask = masks.batch(batch.masks).to(device, dtype, non_blocking=True)
     noisy = diffusion.noisy(clean, noise, times)
     output = model(masks.mix(clean, noisy, mask), times)
     with torch.autocast(device.type, enabled=False):
-        return diffusion.losses(output.float(), clean, noisy, noise, times, mask)
+        return diffusion.losses(output.to(dtype), clean, noisy, noise, times, mask)
+
+
+def working_dtype(config: RunConfig) -> torch.dtype:
+    """Type of weights, optimizer and average."""
+    return torch.float64 if config.train.precision == "fp64" else torch.float32
 
 
 def autocast(config: RunConfig, device: torch.device) -> torch.autocast:

@@ -1,12 +1,13 @@
 """The validation loss: the averaged weights on fixed (clip, mask, time, noise), comparable across moments and runs."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from jobs.examples import Drawer, prepare
+from jobs.examples import Drawer, Example, prepare
 from jobs.moments import Moments
 from jobs.tally import Tally
 from jobs.trainer import Trainer, autocast, denoising_losses
@@ -24,39 +25,57 @@ class Validation:
         config: the run.
         moments: the validation clips; there may be none.
         group: the ranks, which share the examples out.
-        batch_clips: clips that pass the model at once.
+        trainer: whose average is measured.
+        stop: asked after every batch.
     """
 
-    def __init__(self, config: RunConfig, moments: Moments, group: ProcessGroup, batch_clips: int) -> None:
-        self._config, self._moments, self._group, self._batch_clips = config, moments, group, batch_clips
+    def __init__(
+        self, config: RunConfig, moments: Moments, group: ProcessGroup, trainer: Trainer, stop: Callable[[], bool]
+    ) -> None:
+        self._config, self._moments, self._group = config, moments, group
+        self._trainer, self._stop = trainer, stop
         self.num_examples = DRAWS_PER_CLIP * len(moments)
+        self.last_loss: float | None = None
+        """What was measured last."""
 
     @torch.no_grad()
-    def measure(self, trainer: Trainer) -> dict[str, Any]:
-        """Means over all examples, on every rank; every rank must call it."""
+    def measure(self) -> dict[str, Any] | None:
+        """Means over all examples, the same on every rank; None if a stop came to any. Every rank must call it."""
+        group = self._group
         drawer = Drawer(self._config, len(self._moments), 1, self._moments.clip_frames)
-        own = [drawer.validation(index, self.num_examples) for index in self._group.task.share(self.num_examples)]
-        tally = Tally.zero(self._group.device)
-        average = _Averaged(trainer)
-        for start in range(0, len(own), self._batch_clips):
-            batch = prepare(self._config, self._moments, own[start : start + self._batch_clips])
-            with autocast(self._config, self._group.device):
-                losses = denoising_losses(average, trainer.diffusion, batch, self._group.device)
-            tally.add(losses, [example.task for example in batch.examples])
-        self._group.sum(tally.sums)
+        own = [drawer.validation(index, self.num_examples) for index in group.task.share(self.num_examples)]
+        tally = Tally.zero(group.device)
+        averaged = Averaged(self._trainer)
+        # Every rank takes as many rounds as the one with the most examples, so that all meet after each.
+        most = -(-self.num_examples // group.task.world_size)
+        size = group.min(self._trainer.max_batch_clips)
+        for start in range(0, most, size):
+            batch = own[start : start + size]
+            if batch:
+                self._add(tally, averaged, batch)
+            if group.any(self._stop()):
+                return None
+        group.sum(tally.sums)
         means = {f"val_{name}": value for name, value in tally.means().items()}
+        self.last_loss = means["val_loss"]
         return {**means, "num_examples": tally.num_clips()}
 
+    def _add(self, tally: Tally, averaged: "Averaged", drawn: list[Example]) -> None:
+        batch = prepare(self._config, self._moments, drawn)
+        with autocast(self._config, self._group.device):
+            losses = denoising_losses(averaged, self._trainer.diffusion, batch, self._group.device)
+        tally.add(losses, [example.task for example in batch.examples])
 
-class _Averaged(torch.nn.Module):
+
+class Averaged(torch.nn.Module):
     """The trainer's model with the averaged weights in place of its own."""
 
     def __init__(self, trainer: Trainer) -> None:
         super().__init__()
-        self._trainer = trainer
+        self._model = trainer.model
         self._weights = trainer.ema.state_dict()
 
     def forward(self, x: Tensor, times: Tensor) -> Tensor:
         """As the model's forward."""
-        out: Tensor = functional_call(self._trainer.model, self._weights, (x, times))
+        out: Tensor = functional_call(self._model, self._weights, (x, times))
         return out

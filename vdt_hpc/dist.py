@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
@@ -54,6 +54,18 @@ def current_task() -> Task:
         local_rank=environment.local_rank,
         job_id=f"{environment.job_id}-{restarts}",
     )
+
+
+class Work(Protocol):
+    """A collective that runs in the background."""
+
+    def wait(self) -> object:
+        """Return when it is done."""
+
+
+class _Done:
+    def wait(self) -> None:
+        """Nothing to wait for."""
 
 
 class ProcessGroup:
@@ -112,6 +124,26 @@ class ProcessGroup:
 
             distributed.all_reduce(tensor)
         return tensor
+
+    def start_sum(self, tensor: "torch.Tensor") -> "Work":
+        """As `sum`, in the background; the tensor is the sum once `wait` has returned."""
+        if self.task.world_size == 1:
+            return _Done()
+        from torch import distributed
+
+        work: Work = distributed.all_reduce(tensor, async_op=True)
+        return work
+
+    def min(self, number: int) -> int:
+        """Smallest of all ranks' numbers; every rank must call it."""
+        import torch
+
+        tensor = torch.tensor(number, device=self.device)
+        if self.task.world_size > 1:
+            from torch import distributed
+
+            distributed.all_reduce(tensor, distributed.ReduceOp.MIN)
+        return int(tensor.item())
 
     def any(self, flag: bool) -> bool:
         """True on every rank if it is on one; every rank must call it."""

@@ -34,7 +34,7 @@ def finish_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """As `finish`, for several files of one folder: each is written and flushed before the first is renamed."""
     folder = paths[0].parent
     temporaries = [_temporary(path) for path in paths]
-    with _explained(paths[0]):
+    with explained(paths[0]):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             yield temporaries
@@ -52,7 +52,7 @@ def finish_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
 def finish_folder(path: Path) -> Iterator[Path]:
     """As `finish`, for a whole folder that does not exist yet; every file in it is flushed before the rename."""
     temporary = _temporary(path)
-    with _explained(path):
+    with explained(path):
         try:
             temporary.mkdir(parents=True)
             yield temporary
@@ -116,7 +116,12 @@ def _temporary(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Turn what a user can mend of an OSError into one line; `path` is what is being written.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
     try:
         yield
     except OSError as error:  # h5py raises OSError too, with the number only in its text

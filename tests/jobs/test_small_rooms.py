@@ -1,5 +1,6 @@
 import json
 import threading
+import time
 
 import pytest
 

@@ -10,6 +10,7 @@ import torch
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
 from vdt_hpc.store import checkpoint
+from vdt_hpc.store import checkpoint_writing as writing
 
 
 def provenance(clips_seen, signature="mine"):
@@ -24,8 +25,10 @@ def parts(clips_seen):
     return {"model": {"w": value}, "ema": {"w": value / 2}, "optimizer": {"w.step": torch.tensor(1.0)}}
 
 
-def save(folder, clips_seen, signature="mine"):
-    return checkpoint.save(folder, parts(clips_seen), provenance(clips_seen, signature))
+def save(folder, clips_seen, signature="mine", check=lambda: None):
+    staging = writing.stage(folder, clips_seen, "me")
+    marks = writing.write_share(staging, parts(clips_seen))
+    return writing.publish(staging, provenance(clips_seen, signature), marks, check)
 
 
 @pytest.fixture
@@ -127,15 +130,24 @@ def test_the_average_for_sampling(folder):
 
 def test_retention_keeps_the_newest_whole_ones(folder):
     save(folder, 240)
-    checkpoint.retain(folder, 2)
+    writing.retain(folder, 2)
     assert [path.name for path in checkpoint.folders(folder)] == ["clips-000000240", "clips-000000160"]
+
+
+def test_retention_keeps_the_first_after_each_multiple_for_ever(folder):
+    for clips_seen in range(240, 1000, 80):
+        save(folder, clips_seen)
+        writing.retain(folder, 1, 300)
+    assert [path.name for path in checkpoint.folders(folder)] == [
+        f"clips-000000{clips}" for clips in ("960", "640", "320")
+    ]
 
 
 def test_retention_never_removes_the_last_valid_one(folder):
     save(folder, 240)
     for clips_seen in (160, 240):
         (folder / checkpoint.folder_name(clips_seen) / "checkpoint.json").unlink()
-    checkpoint.retain(folder, 1)
+    writing.retain(folder, 1)
     assert newest(folder)[0].clips_seen == 80
 
 
@@ -155,14 +167,65 @@ def test_a_failed_save_leaves_no_trace_and_says_why(folder, monkeypatch):
         save(folder, 240)
     monkeypatch.undo()
     assert newest(folder)[0].clips_seen == 160
+    writing.remove(folder / ".clips-000000240.me.tmp")
     assert not list(folder.glob(".*"))
+
+
+def test_pieces_of_several_ranks_make_one_checkpoint(folder):
+    staging = writing.stage(folder, 240, "me")
+    whole = {part: {f"w{number}": torch.full((2,), float(number)) for number in range(3)} for part in checkpoint.PARTS}
+    marks = {}
+    for rank in range(3):
+        share = {part: {f"w{rank}": tensors[f"w{rank}"]} for part, tensors in whole.items()}
+        marks |= writing.write_share(staging, share, rank, 3)
+    found = writing.publish(staging, provenance(240), marks, lambda: None)
+    assert {path.name for path in found.path.glob("ema*")} == {f"ema-0000{n}-of-00003.safetensors" for n in (1, 2, 3)}
+    found.verify()
+    assert all(torch.equal(found.load("ema")[name], tensor) for name, tensor in whole["ema"].items())
+    (found.path / "ema-00002-of-00003.safetensors").unlink()
+    assert newest(folder)[0].clips_seen == 160
+
+
+def test_a_json_that_leaves_a_piece_out_is_damage(folder):
+    staging = writing.stage(folder, 240, "me")
+    marks = writing.write_share(staging, parts(240), 0, 2)  # the second rank's piece is missing
+    with pytest.raises(checkpoint.Damaged, match="does not name the files"):
+        writing.publish(staging, provenance(240), marks, lambda: None)
+
+
+def test_numbers_that_are_not_finite_are_never_saved(folder):
+    share = parts(240)
+    share["optimizer"]["w.exp_avg"] = torch.tensor([0.0, float("inf")])
+    with pytest.raises(writing.NotFinite, match=r"w\.exp_avg"):
+        writing.write_share(writing.stage(folder, 240, "me"), share)
+
+
+def test_a_writer_whose_run_went_to_another_publishes_nothing(folder):
+    def taken_over_meanwhile():
+        writing.fence(folder)
+
+    with pytest.raises(FileNotFoundError):  # woken up between the last look at the lease and the rename
+        save(folder, 240, check=taken_over_meanwhile)
+    staging = writing.stage(folder, 320, "me")
+    writing.fence(folder)
+    with pytest.raises(FileNotFoundError):  # or while it writes
+        writing.write_share(staging, parts(320))
+    with pytest.raises(FileNotFoundError):
+        writing.publish(staging, provenance(320), {}, lambda: None)
+    assert [path.name for path in folder.iterdir()] and not list(folder.glob(".*"))
+    assert newest(folder)[0].clips_seen == 160
+
+
+def test_files_can_be_read_by_those_who_can_read_the_folder(folder):
+    path = newest(folder)[0].path
+    assert (path / "ema.safetensors").stat().st_mode & 0o666 == path.stat().st_mode & 0o666
 
 
 def test_leftovers_of_a_killed_writer_are_no_checkpoints(folder):
     (folder / ".clips-000000240.host-1.tmp").mkdir()
     (folder / ".clips-000000160.replaced").mkdir()
     assert newest(folder)[0].clips_seen == 160
-    checkpoint.remove_leftovers(folder)
+    writing.fence(folder)
     assert not list(folder.glob(".*"))
 
 

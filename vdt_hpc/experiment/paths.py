@@ -54,6 +54,11 @@ class RunPaths:
         return self.run / "checkpoints"
 
     @property
+    def lease(self) -> Path:
+        """Folder of the run's lease: who trains it."""
+        return self.run / "lease"
+
+    @property
     def progress_log(self) -> Path:
         """One JSON line per logged moment of the training."""
         return self.run / "progress.jsonl"

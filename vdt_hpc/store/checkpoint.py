@@ -2,16 +2,14 @@
 
     checkpoints/clips-000128000/  model.safetensors  ema.safetensors  optimizer.safetensors  checkpoint.json
 
-A folder without a valid `checkpoint.json`, or whose files have other hashes than it says, is named, skipped, and the
-one before it is taken. No pickle is ever written or read. Looking at what is there needs no torch.
+Saved by several ranks, each part is in as many pieces (`ema-00001-of-00004.safetensors`); any number of ranks reads
+them. A folder without a valid `checkpoint.json`, or whose files have other hashes than it says, is named, skipped, and
+the one before it is taken. No pickle is ever written or read. Looking at what is there needs no torch.
 """
 
-import errno
-import os
 import re
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +23,7 @@ MARK = "checkpoint.json"
 VERSION = 1
 PARTS = ("model", "ema", "optimizer")
 _NAME = re.compile(r"clips-(\d{9,})")
+_PIECE = re.compile(rf"({'|'.join(PARTS)})(?:-(\d{{5}})-of-(\d{{5}}))?\.safetensors")
 
 
 class Damaged(Exception):
@@ -84,43 +83,13 @@ class Checkpoint:
         from safetensors.torch import load_file
 
         assert part in PARTS, part
-        return load_file(self.path / f"{part}.safetensors")
+        pieces = sorted(file for file in self.sha256 if _part_of(file) == part)
+        return {name: tensor for file in pieces for name, tensor in load_file(self.path / file).items()}
 
 
 def folder_name(clips_seen: int) -> str:
     """Name of a checkpoint's folder; names sort by clips."""
     return f"clips-{clips_seen:09d}"
-
-
-def save(folder: Path, parts: "Mapping[str, Mapping[str, Tensor]]", provenance: Provenance) -> Checkpoint:
-    """Write a checkpoint: beside its place, flushed, then renamed.
-
-    A folder of the same name (a damaged one that training has come past again) is replaced.
-
-    Args:
-        folder: the run's folder of checkpoints.
-        parts: `model`, `ema` and `optimizer`, each name -> tensor; keys without wrapper prefixes.
-        provenance: what goes into `checkpoint.json`.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written.
-    """
-    assert set(parts) == set(PARTS), sorted(parts)
-    path = folder / folder_name(provenance.clips_seen)
-    replaced = path.with_name(f".{path.name}.replaced")
-    with files.finish_folder(path) as temporary:
-        marks = {}
-        for part, tensors in parts.items():
-            file = temporary / f"{part}.safetensors"
-            _write(file, tensors)
-            marks[file.name] = {"sha256": files.sha256(file), "num_bytes": file.stat().st_size}
-        content = {"version": VERSION, **asdict(provenance), "files": marks}
-        files.write_json(temporary / MARK, content)
-        if path.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            os.replace(path, replaced)
-    shutil.rmtree(replaced, ignore_errors=True)
-    return read(path)
 
 
 def read(path: Path) -> Checkpoint:
@@ -140,7 +109,7 @@ def read(path: Path) -> Checkpoint:
     try:
         provenance = Provenance(**{field.name: content[field.name] for field in fields(Provenance)})
         marks: dict[str, dict[str, Any]] = content["files"]
-        if {f"{part}.safetensors" for part in PARTS} != set(marks):
+        if not _complete(marks):
             raise Damaged(f"its {MARK} does not name the files of a checkpoint")
         hashes = {file: str(mark["sha256"]) for file, mark in marks.items()}
         sizes = {file: int(mark["num_bytes"]) for file, mark in marks.items()}
@@ -198,44 +167,31 @@ def load_ema(folder: Path, signature: str) -> "tuple[Checkpoint, dict[str, Tenso
     return checkpoint, checkpoint.load("ema")
 
 
-def retain(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` whole checkpoints; damaged ones newer than the oldest kept stay to be looked at.
-
-    The newest whole one is always kept.
-    """
-    kept = 0
-    for path in folders(folder):
-        if kept >= max(keep, 1):
-            shutil.rmtree(path)
-            continue
-        try:
-            read(path)
-        except Damaged:
-            continue
-        kept += 1
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half-written; only the run's one writer may call this."""
-    for pattern in (".clips-*.tmp", ".clips-*.replaced"):
-        for path in folder.glob(pattern):
-            shutil.rmtree(path)
-
-
 def folders(folder: Path) -> list[Path]:
     """Folders that are named as checkpoints, damaged or not, newest first."""
     if not folder.is_dir():
         return []
-    numbers = {path: int(match[1]) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
-    return sorted(numbers, key=lambda path: numbers[path], reverse=True)
+    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=clips_in_name, reverse=True)
 
 
-def _write(file: Path, tensors: "Mapping[str, Tensor]") -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+def clips_in_name(path: Path) -> int:
+    """Clips that a checkpoint's folder is named after."""
+    return int(path.name.removeprefix("clips-"))
 
-    try:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, file)
-    except SafetensorError as error:  # its own kind of error, the system's number only in the text
-        full = "No space left" in str(error) or f"code: {errno.ENOSPC}" in str(error)
-        raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(file)) from error
+
+def _part_of(file: str) -> str | None:
+    match = _PIECE.fullmatch(file)
+    return match[1] if match else None
+
+
+def _complete(names: Iterable[str]) -> bool:
+    """True if the files are all pieces of all parts, each once."""
+    pieces: dict[str, set[tuple[int, int]]] = {part: set() for part in PARTS}
+    for name in names:
+        match = _PIECE.fullmatch(name)
+        if match is None:
+            return False
+        pieces[match[1]].add((int(match[2] or 1), int(match[3] or 1)))
+    return all(
+        found == {(piece, len(found)) for piece in range(1, len(found) + 1)} and found for found in pieces.values()
+    )
