@@ -57,8 +57,9 @@ MAY_IMPORT = {
     "store": {"ground", "experiment", "store"},
     "model": {"ground", "experiment", "model"},
     "dist": {"ground", "experiment"},
-    "front door": {"ground", "experiment", "commandline", "cluster", "store"},
-    **{stage: {"ground", "experiment", "store", "model", "dist", stage} for stage in STAGE_PACKAGES},
+    "lease": {"ground", "lease"},
+    "front door": {"ground", "experiment", "commandline", "cluster", "store", "lease"},
+    **{stage: {"ground", "experiment", "store", "model", "dist", "lease", stage} for stage in STAGE_PACKAGES},
 }
 
 
