@@ -1,67 +1,60 @@
-"""Batches prepared ahead of the step, in a background thread."""
+"""Batches prepared ahead of the step, in background threads."""
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 MAX_AHEAD = 4
+"""Items that are in work or waiting."""
+NUM_THREADS = 4
+"""More than one, so that reading clip by clip can wait for several clips of a slow file system at once."""
 
 
 class Ahead(Generic[Item]):
-    """Runs a source of items in a thread, a few items ahead; use as a context manager.
+    """Calls a function on numbers in threads, a few ahead, and gives the results in order; use as a context manager.
 
-    numpy lets go of the interpreter while it draws and copies, so the thread costs the step little, and a thread
-    inherits no signal handlers.
+    Threads, not processes: numpy lets go of the interpreter while it draws, copies and reads, so they cost the step
+    little, nothing is pickled, and there are no children that could inherit signal handlers. The system may deliver a
+    signal to any thread of the process, also to one of these; Python then only notes it there and runs the handler in
+    the main thread, so TERM and USR2 need not be blocked here.
 
     Args:
-        source: called in the thread; yields the items.
+        function: called in the threads, several calls at once.
+        numbers: what to call it on, in order; gone through in the main thread.
     """
 
-    def __init__(self, source: Callable[[], Iterator[Item]]) -> None:
-        self._source = source
-        self._items: queue.Queue[Item | BaseException | None] = queue.Queue(MAX_AHEAD)
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="examples", daemon=True)
+    def __init__(self, function: Callable[[int], Item], numbers: Iterable[int]) -> None:
+        self._function, self._numbers = function, iter(numbers)
+        self._pending: deque[Future[Item]] = deque()
+        self._pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="examples")
         self.waited_s = 0.0
         """Seconds that `next` has waited so far."""
 
     def __enter__(self) -> "Ahead[Item]":
-        self._thread.start()
+        for _ in range(MAX_AHEAD):
+            self._start_one()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing.set()
-        while self._thread.is_alive():
-            self._drain()
-            self._thread.join(0.05)
+        self._pool.shutdown(cancel_futures=True)
 
     def next(self) -> Item:
-        """The next item; an error of the source is raised here. Asking past the end is a programmer's mistake."""
+        """The next item; an error of the function is raised here. Asking past the end is a programmer's mistake."""
+        assert self._pending, "all batches have been asked for"
         started = time.monotonic()
-        item = self._items.get()
-        self.waited_s += time.monotonic() - started
-        if isinstance(item, BaseException):
-            raise item
-        assert item is not None, "the source of batches has ended"
-        return item
-
-    def _work(self) -> None:
-        last: BaseException | None = None
         try:
-            for item in self._source():
-                self._items.put(item)
-                if self._closing.is_set():
-                    return
-        except BaseException as error:  # handed to the main thread, which raises it
-            last = error
-        self._items.put(last)
+            return self._pending.popleft().result()
+        finally:
+            self.waited_s += time.monotonic() - started
+            self._start_one()
 
-    def _drain(self) -> None:
-        while not self._items.empty():
-            self._items.get_nowait()
+    def _start_one(self) -> None:
+        for number in self._numbers:
+            self._pending.append(self._pool.submit(self._function, number))
+            return

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from jobs.moments import Moments
 from vdt_hpc.experiment.config import RunConfig, TaskName
-from vdt_hpc.experiment.partition import even_parts
+from vdt_hpc.experiment.partition import BatchPlan, even_parts
 from vdt_hpc.model import masks
 from vdt_hpc.model.noise import stream
 
@@ -125,6 +125,27 @@ class Drawer:
         chosen = self._tasks[int(np.searchsorted(self._bounds, draw.random(), side="right"))]
         length = int(draw.integers(tasks.prefix_min_frames, tasks.prefix_max_frames + 1))
         return chosen, length if chosen == "prediction" else 0
+
+
+class Share:
+    """One rank's share of the examples.
+
+    Args:
+        config: the run.
+        plan: how a global batch is spread.
+        rank: whose share it is.
+        moments: the training clips.
+    """
+
+    def __init__(self, config: RunConfig, plan: BatchPlan, rank: int, moments: Moments) -> None:
+        self._config, self._moments = config, moments
+        self._offsets, self._sizes = plan.share(rank), plan.micro_batches[rank]
+        self._drawer = Drawer(config, len(moments), moments.num_flips, moments.clip_frames)
+
+    def prepare(self, first: int) -> list[Batch]:
+        """Micro-batches of the update whose global batch starts at position `first`; several threads may call it."""
+        drawn = iter([self._drawer.training(first + offset) for offset in self._offsets])
+        return [prepare(self._config, self._moments, [next(drawn) for _ in range(size)]) for size in self._sizes]
 
 
 @lru_cache(maxsize=4)

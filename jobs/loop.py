@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
 
 from jobs import examples, resume, schedule
 from jobs.agreement import Signs, agree
@@ -55,7 +54,8 @@ class TrainingLoop:
         latents = LatentSet.open(config, paths)
         self._fingerprint = latents.manifest.fingerprint
         memory_gb = partition.latents_memory_gb
-        self._moments = open_moments(latents, "train", group, memory_gb, stop.__bool__)
+        moments = open_moments(latents, "train", group, memory_gb, stop.__bool__)
+        self._share = examples.Share(config, plan, group.task.rank, moments)
         val_moments = open_moments(latents, "val", group, memory_gb, stop.__bool__, config.train.num_val_clips)
         self._trainer = Trainer(config, plan, group)
         self._validation = Validation(config, val_moments, group, self._trainer, stop.__bool__)
@@ -74,9 +74,10 @@ class TrainingLoop:
         Raises:
             UserError: a save failed, the lease was lost, or too many updates in a row were not finite.
         """
+        total, step = self._config.train.total_clips, self._plan.global_clips
         with contextlib.ExitStack() as stack:
             stack.callback(self._saver.close)
-            ahead = stack.enter_context(Ahead(self._updates))
+            ahead = stack.enter_context(Ahead(self._share.prepare, range(self._clips_seen, total, step)))
             progress = None
             if self._main:
                 self._log = stack.enter_context(
@@ -86,7 +87,6 @@ class TrainingLoop:
                     "start", self._clips_seen, partition=self._partition.name, world_size=self._group.task.world_size,
                     global_clips=self._plan.global_clips, code_commit=self._commit, job=self._group.task.job_id,
                 )  # fmt: skip
-                total = self._config.train.total_clips
                 progress = stack.enter_context(Progress("train", total, "clips", done=self._clips_seen))
             return self._train(ahead, progress)
 
@@ -171,15 +171,6 @@ class TrainingLoop:
         if signs.signalled:
             return self._stop.reason or "a signal to another task"
         return "the time limit" if signs.time_is_up else None
-
-    def _updates(self) -> Iterator[Update]:
-        """This rank's share of every update, in order, from the resumed position (runs in the background)."""
-        share, sizes = self._plan.share(self._group.task.rank), self._plan.micro_batches[self._group.task.rank]
-        moments = self._moments
-        drawer = examples.Drawer(self._config, len(moments), moments.num_flips, moments.clip_frames)
-        for first in range(self._clips_seen, self._config.train.total_clips, self._plan.global_clips):
-            drawn = iter([drawer.training(first + offset) for offset in share])
-            yield [examples.prepare(self._config, self._moments, [next(drawn) for _ in range(size)]) for size in sizes]
 
     def _resume(self) -> int:
         """Load the checkpoint that rank 0 chooses; returns its clips, or 0 where there is none."""

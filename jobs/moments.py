@@ -3,7 +3,6 @@
 Legend: T frames, C latent channels, h x w latent cells; flip 0 is the clip as filmed, 1 its mirror.
 """
 
-import threading
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -72,10 +71,7 @@ class ByClip(Moments):
     def __init__(self, clips: LatentSplit, shape: Shape, scaling_factor: float) -> None:
         super().__init__(shape, scaling_factor)
         self._clips = clips
-        self._lock = threading.Lock()
 
     def window(self, clip: int, flip: int, frames: slice) -> tuple[HalfArray, HalfArray]:
         """As for every form."""
-        # Shards open on first use, which two threads must not do at once; HDF5 reads one window at a time anyway.
-        with self._lock:
-            return self._clips.moments(clip, flip, frames)
+        return self._clips.moments(clip, flip, frames)

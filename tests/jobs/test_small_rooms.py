@@ -1,4 +1,5 @@
 import json
+import signal
 import threading
 import time
 
@@ -6,6 +7,7 @@ import pytest
 
 from jobs import progress_log, schedule
 from jobs.ahead import MAX_AHEAD, Ahead
+from vdt_hpc.dist import StopFlag
 from vdt_hpc.experiment.config import OptimConfig
 
 OPTIM = OptimConfig(lr=2.0, warmup_clips=100, final_lr_fraction=0.1)
@@ -74,37 +76,49 @@ def test_tensorboard_hides_what_was_taken_back(tmp_path):
     assert "train/loss_by_task/prediction" in events.Tags()["scalars"]
 
 
-def test_items_come_in_order_from_another_thread():
-    def source():
-        for number in range(20):
-            yield number, threading.current_thread().name
+def test_items_come_in_order_from_other_threads():
+    def function(number):
+        time.sleep(0.02 if number % 4 == 0 else 0)  # later ones are ready first
+        return number, threading.current_thread().name
 
-    with Ahead(source) as ahead:
+    with Ahead(function, range(20)) as ahead:
         items = [ahead.next() for _ in range(20)]
-    assert items == [(number, "examples") for number in range(20)]
-    assert ahead.waited_s >= 0
+        with pytest.raises(AssertionError):
+            ahead.next()
+    assert [number for number, _ in items] == list(range(20))
+    assert all(name.startswith("examples") for _, name in items)
+    assert 0.02 < ahead.waited_s < 5
 
 
-def test_a_source_that_is_left_early_ends():
-    drawn = []
-
-    def source():
-        for number in range(10**9):
-            drawn.append(number)
-            yield number
-
-    with Ahead(source) as ahead:
+def test_no_more_is_prepared_than_said_and_leaving_early_ends_the_threads():
+    begun = []
+    with Ahead(begun.append, range(10**9)) as ahead:
         ahead.next()
-    assert "examples" not in {thread.name for thread in threading.enumerate()}
-    assert len(drawn) <= 2 * MAX_AHEAD + 4
+    assert not any(thread.name.startswith("examples") for thread in threading.enumerate())
+    assert sorted(begun) == list(range(len(begun)))
+    assert len(begun) <= MAX_AHEAD + 1
 
 
-def test_an_error_of_the_source_is_raised_where_items_are_asked_for():
-    def source():
-        yield 1
-        raise RuntimeError("broken")
+def test_an_error_of_the_function_is_raised_in_its_turn():
+    def function(number):
+        if number == 1:
+            raise RuntimeError("broken")
+        return number
 
-    with Ahead(source) as ahead:
-        assert ahead.next() == 1
+    with Ahead(function, range(9)) as ahead:
+        assert ahead.next() == 0
         with pytest.raises(RuntimeError, match="broken"):
             ahead.next()
+
+
+def test_signals_reach_the_main_thread_whichever_thread_the_system_chooses():
+    flag = StopFlag().install()
+
+    def function(number):
+        if number == 0:
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        return number
+
+    with Ahead(function, range(9)) as ahead:
+        assert [ahead.next() for _ in range(9)] == list(range(9))
+    assert flag.reason == "SIGTERM"

@@ -11,10 +11,12 @@ Legend: T frames, C latent channels, h x w latent cells, H x W pixels; flip 0 is
 
 import contextlib
 import hashlib
+import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -25,6 +27,7 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig, Split
 from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.experiment.signature import latents_signature
+from vdt_hpc.store.rows import Rows
 
 MANIFEST = "manifest.json"
 ALL_FRAMES = slice(None)
@@ -131,17 +134,25 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise UserError(f"{path} is damaged ({error}); run the stage encode again after removing it") from None
 
 
+class _OpenShard(NamedTuple):
+    file: h5py.File
+    mean: Rows
+    std: Rows
+
+
 class LatentSplit:
     """The clips of one split, read by index; shards open on first use and stay open.
 
-    Reading returns fresh arrays. Not to be shared between processes: open one in each.
+    Reading returns fresh arrays, and several threads may read at once. Not to be shared between processes: open one in
+    each. Whatever reads raises UserError, in one line, where a shard cannot be read.
     """
 
     def __init__(self, folder: Path, split: Split, shards: Sequence[Shard]) -> None:
         self.split = split
         self._paths = [folder / shard.file for shard in shards]
         self._starts = np.cumsum([0, *(shard.num_clips for shard in shards)])
-        self._open: dict[int, h5py.File] = {}
+        self._open: dict[int, _OpenShard] = {}
+        self._opening = threading.Lock()
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -149,31 +160,31 @@ class LatentSplit:
     def moments(self, index: int, flip: int = 0, frames: slice = ALL_FRAMES) -> tuple[HalfArray, HalfArray]:
         """Mean and standard deviation of a clip's posterior, each (T, C, h, w) float16, not scaled.
 
-        Raises:
-            UserError: the shard cannot be read.
+        Args:
+            index: the clip.
+            flip: 0: as filmed; 1: mirrored.
+            frames: the frames wanted, without a step.
         """
-        with self._reading(index) as (file, row):
-            return file["mean"][row, flip, frames], file["std"][row, flip, frames]
+        with self._reading(index) as (shard, row):
+            _, _, num_frames, *frame_shape = shard.mean.shape
+            first, last, _ = frames.indices(num_frames)
+            mean, std = (np.empty((last - first, *frame_shape), np.float16) for _ in range(2))
+            start = (flip * num_frames + first) * math.prod(frame_shape)
+            shard.mean.read_into(row, start, mean)
+            shard.std.read_into(row, start, std)
+        return mean, std
 
     def read_into(self, index: int, mean: HalfArray, std: HalfArray) -> None:
-        """Read the first flips of a clip into contiguous arrays, each (flips, T, C, h, w) float16, without a copy.
-
-        Raises:
-            UserError: the shard cannot be read, or holds clips of another shape.
-        """
-        with self._reading(index) as (file, row):
-            for name, target in (("mean", mean), ("std", std)):
-                file[name].read_direct(target, np.s_[row, : len(target)])
+        """Read the first flips of a clip into contiguous arrays, each (flips, T, C, h, w) float16."""
+        with self._reading(index) as (shard, row):
+            shard.mean.read_into(row, 0, mean)
+            shard.std.read_into(row, 0, std)
 
     def clip_shape(self) -> tuple[int, int, int, int, int]:
-        """(flips, T, C, h, w) of every clip, from the first shard's header; the split must not be empty.
-
-        Raises:
-            UserError: the shard cannot be read.
-        """
-        with self._reading(0) as (file, _):
-            flips, T, C, h, w = file["mean"].shape[1:]
-            return flips, T, C, h, w
+        """(flips, T, C, h, w) of every clip, from the first shard's header; the split must not be empty."""
+        with self._reading(0) as (shard, _):
+            flips, T, C, h, w = shard.mean.shape[1:]
+        return flips, T, C, h, w
 
     def num_flips(self) -> int:
         """1: as filmed only; 2: also mirrored."""
@@ -181,34 +192,32 @@ class LatentSplit:
 
     def frames(self, index: int) -> ByteArray:
         """True pixels of a clip, (T, H, W, 3) uint8 RGB."""
-        file, row = self._locate(index)
-        pixels: ByteArray = file["frames"][row]
+        with self._reading(index) as (shard, row):
+            pixels: ByteArray = shard.file["frames"][row]
         return pixels
 
     def clip_id(self, index: int) -> str:
         """Name of a clip."""
-        file, row = self._locate(index)
-        return str(file["clip_id"].asstr()[row])
+        with self._reading(index) as (shard, row):
+            return str(shard.file["clip_id"].asstr()[row])
 
     @contextlib.contextmanager
-    def _reading(self, index: int) -> Iterator[tuple[h5py.File, int]]:
-        """A clip's file and row; what HDF5 says of a damaged file becomes one line for the user."""
-        file, row = self._locate(index)
-        try:
-            yield file, row
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"cannot read the latents {file.filename}: {error}; run encode again") from None
-
-    def _locate(self, index: int) -> tuple[h5py.File, int]:
+    def _reading(self, index: int) -> Iterator[tuple[_OpenShard, int]]:
+        """A clip's shard and row; what the system or HDF5 says of a damaged file becomes one line for the user."""
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
-        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-        if shard not in self._open:
-            try:
-                self._open[shard] = h5py.File(self._paths[shard])
-            except OSError as error:
-                raise UserError(f"cannot read the latents {self._paths[shard]}: {error}; run encode again") from None
-        return self._open[shard], index - int(self._starts[shard])
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        try:
+            yield self._shard(number), index - int(self._starts[number])
+        except (OSError, KeyError, ValueError) as error:
+            raise UserError(f"cannot read the latents {self._paths[number]}: {error}; run encode again") from None
+
+    def _shard(self, number: int) -> _OpenShard:
+        with self._opening:
+            if number not in self._open:
+                file = h5py.File(self._paths[number])
+                self._open[number] = _OpenShard(file, Rows(file["mean"]), Rows(file["std"]))
+            return self._open[number]
 
 
 class LatentSet:
