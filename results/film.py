@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from results.figures import StripRow
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc.pictures import StripRow
 from vdt_hpc.store.latents import ByteArray, LatentSet
 from vdt_hpc.store.samples import SampleInfo, SampleSet
 

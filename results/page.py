@@ -15,6 +15,7 @@ from results.film import Film
 from results.metrics import base
 from results.progress_curve import Curve
 from results.tables import TASKS, Table
+from vdt_hpc import pictures
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.store.latents import Manifest
@@ -105,8 +106,8 @@ def _film(film: Film) -> dict[str, Any]:
         "sheet_height": height,
         "sheet_alt": f"{len(film.clip_ids)} clips playing side by side: {above}",
         "sheet_caption": f"{len(film.clip_ids)} clips side by side: {above}.",
-        "strip_light": _data_uri(figures.webp(figures.film_strip(film.strip())), "webp"),
-        "strip_dark": _data_uri(figures.webp(figures.film_strip(film.strip(), figures.DARK)), "webp"),
+        "strip_light": _data_uri(pictures.webp(pictures.film_strip(film.strip())), "webp"),
+        "strip_dark": _data_uri(pictures.webp(pictures.film_strip(film.strip(), pictures.DARK)), "webp"),
         "strip_alt": f"Film strip of {len(film.clip_ids)} clips, frames from left to right. {strip}",
         "strip_caption": strip,
     }
@@ -122,8 +123,8 @@ def _curve(curve: Curve | None) -> dict[str, str] | None:
     restarts = len(curve.restarts)
     text += f"; {restarts} restart{'s' if restarts != 1 else ''}." if restarts else "."
     return {
-        "light": _data_uri(figures.webp(figures.loss_curve(curve)), "webp"),
-        "dark": _data_uri(figures.webp(figures.loss_curve(curve, figures.DARK)), "webp"),
+        "light": _data_uri(pictures.webp(figures.loss_curve(curve)), "webp"),
+        "dark": _data_uri(pictures.webp(figures.loss_curve(curve, pictures.DARK)), "webp"),
         "alt": f"Loss over clips seen. {text}",
         "caption": text,
     }

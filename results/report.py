@@ -4,7 +4,7 @@ from results import current, figures, film, page, progress_curve, published, tab
 from results.current import Comparison
 from results.film import Film
 from results.subjects import MODEL
-from vdt_hpc import files
+from vdt_hpc import files, pictures
 from vdt_hpc.dist import current_task
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
@@ -34,10 +34,10 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
 
     films, notes = _films(config, paths, comparisons)
     for one in films:
-        figures.save(figures.film_strip(one.strip()), paths.figures / f"strip-{_short(one)}")
+        pictures.save(pictures.film_strip(one.strip()), paths.figures / f"strip-{_short(one)}")
     curve = progress_curve.read(paths.progress_log)
     if curve is not None and curve.train:
-        figures.save(figures.loss_curve(curve), paths.figures / "loss")
+        pictures.save(figures.loss_curve(curve), paths.figures / "loss")
     manifest = read_manifest(paths.latents)
     content = page.Content(config, comparisons, built, films, notes, curve, manifest)
     files.write_text(paths.page, page.render(content))

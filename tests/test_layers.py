@@ -57,9 +57,10 @@ MAY_IMPORT = {
     "store": {"ground", "experiment", "store"},
     "model": {"ground", "experiment", "model"},
     "dist": {"ground", "experiment"},
+    "pictures": {"ground"},
     "lease": {"ground", "lease"},
     "front door": {"ground", "experiment", "commandline", "cluster", "store", "lease"},
-    **{stage: {"ground", "experiment", "store", "model", "dist", "lease", stage} for stage in STAGE_PACKAGES},
+    **{stage: {"ground", "experiment", "store", "model", "dist", "lease", "pictures", stage} for stage in STAGE_PACKAGES},
 }
 
 

@@ -71,6 +71,7 @@ def test_tensorboard_hides_what_was_taken_back(tmp_path):
         with progress_log.ProgressLog(tmp_path / "progress.jsonl", tmp_path / "events", resumed_at) as log:
             for clips, loss in losses.items():
                 log.write("train", clips, loss=loss, loss_by_task={"prediction": loss})
+        time.sleep(1.1)  # event files sort by the second they were made in
     events = EventAccumulator(str(tmp_path / "events")).Reload()
     assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(10, 1.0), (20, 4.0)]
     assert "train/loss_by_task/prediction" in events.Tags()["scalars"]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results import figures, progress_curve
+from results import progress_curve
+from vdt_hpc import pictures
 from vdt_hpc import report as front_door
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages
@@ -143,15 +144,15 @@ def test_the_curve_reads_its_log_strictly(tmp_path):
         (30, 2, [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 29]),
         (30, 0, [0, 3, 5, 8, 11, 13, 16, 18, 21, 24, 26, 29]),
         (12, 2, list(range(12))),
-        (16, 8, [0, 6, 7, 8, 9, 10, 11, 12, 12, 13, 14, 15]),
+        (16, 8, [0, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
     ],
 )
 def test_a_strip_shows_the_given_frames_and_the_end(num_frames, given, expected):
-    assert figures.strip_indices(num_frames, given) == expected
+    assert pictures.strip_indices(num_frames, given) == expected
 
 
 def test_only_given_frames_have_a_border():
     frames = np.zeros((12, 20, 20, 3), np.uint8)
-    figure = figures.film_strip([[figures.StripRow("truth", frames, 2), figures.StripRow("sample", frames, 2)]])
+    figure = pictures.film_strip([[pictures.StripRow("truth", frames, 2), pictures.StripRow("sample", frames, 2)]])
     (axes,) = figure.axes
     assert len(axes.patches) == 4
