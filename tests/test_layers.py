@@ -60,7 +60,10 @@ MAY_IMPORT = {
     "pictures": {"ground"},
     "lease": {"ground", "lease"},
     "front door": {"ground", "experiment", "commandline", "cluster", "store", "lease"},
-    **{stage: {"ground", "experiment", "store", "model", "dist", "lease", "pictures", stage} for stage in STAGE_PACKAGES},
+    **{
+        stage: {"ground", "experiment", "store", "model", "dist", "lease", "pictures", stage}
+        for stage in STAGE_PACKAGES
+    },
 }
 
 

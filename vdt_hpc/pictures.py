@@ -1,0 +1,157 @@
+"""How this program draws: film strips, and what every figure shares (colours, ground, bytes that repeat).
+
+Everything goes through matplotlib's objects; its global state and its windows are never touched. Importing this module
+imports neither matplotlib nor pillow; drawing does.
+Legend: T frames, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vdt_hpc import files
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ByteArray = npt.NDArray[np.uint8]
+
+ORANGE = "#E69F00"  # orange, blue and green of Okabe and Ito's palette, which colour-blind people tell apart
+STRIP_FRAMES = 12
+_DPI = 160
+_LABEL, _CELL, _GAP, _BETWEEN, _HEAD, _FOOT = 116, 124, 7, 20, 40, 40  # pixels of a film strip
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a figure; the ground is transparent on dark screens and white on paper."""
+
+    ink: str
+    faint: str
+    ground: str
+    blue: str
+    green: str
+
+
+LIGHT = Theme(ink="#1c1e21", faint="#8a8f98", ground="#ffffff", blue="#0072B2", green="#009E73")
+DARK = Theme(ink="#e4e6ea", faint="#7d838c", ground="none", blue="#56B4E9", green="#2FC79A")
+
+
+@dataclass(frozen=True)
+class StripRow:
+    """One row of a film strip."""
+
+    label: str
+    frames: ByteArray
+    """(T, H, W, 3) uint8."""
+    given_frames: int
+    """Frames at the start that get an orange border."""
+
+
+def strip_indices(num_frames: int, given_frames: int, num_shown: int = STRIP_FRAMES) -> list[int]:
+    """Indices of the frames that a strip shows: the given ones (three at most), then evenly spread to the end."""
+    if num_frames <= num_shown:
+        return list(range(num_frames))
+    first = [0, *range(max(1, given_frames - 2), given_frames)] if given_frames > 3 else list(range(given_frames))
+    num_rest = min(num_shown - len(first), num_frames - given_frames)
+    rest = np.linspace(given_frames, num_frames - 1, num_rest)
+    return [*first, *(round(float(index)) for index in rest)]
+
+
+def film_strip(groups: Sequence[Sequence[StripRow]], theme: Theme = LIGHT, title: str = "") -> Figure:
+    """A film strip like those of papers: groups of rows, frame numbers beneath, given frames in orange.
+
+    Args:
+        groups: rows that belong together (truth above, sample below); all rows have T frames of one size.
+        theme: colours.
+        title: one line above all rows; empty: none, and no room for it.
+    """
+    from PIL import Image
+
+    rows = [row for group in groups for row in group]
+    num_frames, height, width = rows[0].frames.shape[:3]
+    indices = strip_indices(num_frames, max(row.given_frames for row in rows))
+    cell_h = round(_CELL * height / width)
+    top = _HEAD if title else 0
+    total_w = _LABEL + len(indices) * (_CELL + _GAP)
+    total_h = top + len(rows) * (cell_h + _GAP) + (len(groups) - 1) * _BETWEEN + _FOOT
+    strip = figure(total_w / _DPI, total_h / _DPI, theme)
+    axes = strip.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    # One picture for all frames: some hundred axes would take matplotlib many seconds.
+    canvas = Image.new("RGBA", (total_w, total_h))
+    if title:
+        axes.text(10, _HEAD / 2, title, va="center", color=theme.ink, size=9)
+    for group in groups:
+        for row in group:
+            axes.text(10, top + cell_h / 2, row.label, va="center", color=theme.ink, size=8.5)
+            for column, index in enumerate(indices):
+                left = _LABEL + column * (_CELL + _GAP)
+                frame = Image.fromarray(row.frames[index]).resize((_CELL, cell_h), Image.Resampling.LANCZOS)
+                canvas.paste(frame, (left, top))
+                if index < row.given_frames:
+                    _border(axes, left, top, cell_h)
+            top += cell_h + _GAP
+        top += _BETWEEN
+    for column, index in enumerate(indices):
+        centre = _LABEL + column * (_CELL + _GAP) + _CELL / 2
+        axes.text(centre, total_h - 14, str(index), ha="center", color=theme.faint, size=8)
+    axes.text(10, total_h - 14, "frame", color=theme.faint, size=8)
+    axes.imshow(np.asarray(canvas), interpolation="none", extent=(0, total_w, total_h, 0), aspect="auto")
+    return strip
+
+
+def _border(axes: Axes, left: int, top: int, cell_h: int) -> None:
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle((left + 2, top + 2), _CELL - 4, cell_h - 4, fill=False, ec=ORANGE, lw=2.4))
+
+
+def figure(width_in: float, height_in: float, theme: Theme) -> Figure:
+    """An empty figure of a size in inches, at 160 pixels per inch, on the theme's ground."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), facecolor=theme.ground)
+
+
+def save(drawn: Figure, path: Path, kinds: Sequence[str] = ("png", "pdf")) -> None:
+    """Write a figure as files beside each other, each finished by rename.
+
+    Args:
+        drawn: what to write.
+        path: path without a suffix.
+        kinds: suffixes, of `png` and `pdf`.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    for kind in kinds:
+        with files.finish(path.with_name(f"{path.name}.{kind}")) as temporary:
+            temporary.write_bytes(_bytes(drawn, kind))
+
+
+def webp(drawn: Figure) -> bytes:
+    """A figure as the bytes of a WebP picture, a third of the PNG's size, for the page."""
+    return _bytes(drawn, "webp")
+
+
+def _bytes(drawn: Figure, suffix: str) -> bytes:
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    options: dict[str, dict[str, Any]] = {  # without dates, the same records give the same bytes
+        "png": {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 4}},
+        "pdf": {"metadata": {"CreationDate": None}},
+        "webp": {"pil_kwargs": {"quality": 90, "method": 2}},
+    }
+    with mpl.rc_context({"pdf.fonttype": 42}):  # letters as letters, not as outlines
+        drawn.savefig(buffer, format=suffix, dpi=_DPI, **options[suffix])
+    return buffer.getvalue()
