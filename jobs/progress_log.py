@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from vdt_hpc import files
 
 
@@ -62,6 +64,14 @@ class ProgressLog:
         for name, value in _scalars(values):
             if kind not in ("start", "end"):
                 self._events.add_scalar(f"{kind}/{name}", value, clips_seen)
+        self._events.flush()
+
+    def picture(self, name: str, clips_seen: int, path: Path) -> None:
+        """Add a PNG file to TensorBoard's events; `progress.jsonl` holds no pictures."""
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            self._events.add_image(name, np.asarray(picture.convert("RGB")), clips_seen, dataformats="HWC")
         self._events.flush()
 
     def has(self, kind: str, clips_seen: int) -> bool:

@@ -69,6 +69,11 @@ class RunPaths:
         return self.run / "tensorboard"
 
     @property
+    def strips(self) -> Path:
+        """Folder of the film strips that are drawn while the model trains."""
+        return self.run / "strips"
+
+    @property
     def samples(self) -> Path:
         """Folder of sample sets."""
         return self.run / "samples"

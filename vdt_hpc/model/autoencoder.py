@@ -85,11 +85,16 @@ def to_bytes(images: torch.Tensor) -> ByteArray:
     return frames
 
 
-def load(config: AutoencoderConfig, device: torch.device) -> Autoencoder:
+def load(config: AutoencoderConfig, device: torch.device, fetch: bool = True) -> Autoencoder:
     """Load the autoencoder that a run names.
 
     Looks for a folder under the checkout, then under the folder of weights, then for a model of that name on the hub
     (its local cache first). No pickle is loaded.
+
+    Args:
+        config: which one.
+        device: where the weights go.
+        fetch: False: the network is not asked.
 
     Raises:
         UserError: it is nowhere, cannot be fetched, or has another geometry than the configuration says.
@@ -98,13 +103,7 @@ def load(config: AutoencoderConfig, device: torch.device) -> Autoencoder:
     from diffusers import AutoencoderKL
     from safetensors import SafetensorError
 
-    folder = local_folder(config) or _fetch(config.source)
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise UserError(
-                f"the autoencoder {folder} has no {name}; put a diffusers AutoencoderKL (safetensors) there, "
-                "or train one with the stage autoencoder"
-            )
+    folder = _whole_folder(config, fetch)
     try:
         model: AutoencoderKL = AutoencoderKL.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32, low_cpu_mem_usage=False
@@ -117,6 +116,15 @@ def load(config: AutoencoderConfig, device: torch.device) -> Autoencoder:
     return Autoencoder(model, config.source, files.sha256(folder / WEIGHTS), float(model.config["scaling_factor"]))
 
 
+def weights_sha256(config: AutoencoderConfig) -> str:
+    """SHA-256 of the weights that `load` would take from this machine, without loading them; no network is asked.
+
+    Raises:
+        UserError: they are not on this machine.
+    """
+    return files.sha256(_whole_folder(config, fetch=False) / WEIGHTS)
+
+
 def local_folder(config: AutoencoderConfig) -> Path | None:
     """The folder on this machine that `autoencoder.source` means; None: it can only be a name on the hub."""
     return next((folder for folder in _folders(config.source) if folder.is_dir()), None)
@@ -126,17 +134,31 @@ def _folders(source: str) -> list[Path]:
     return [checkout() / source, weights_dir() / source]
 
 
-def _fetch(source: str) -> Path:
-    """The folder of the hub's local cache that holds a model, fetched unless this machine is set offline."""
+def _whole_folder(config: AutoencoderConfig, fetch: bool) -> Path:
+    """The folder that `autoencoder.source` means, after a look at its files' names."""
+    folder = local_folder(config) or _fetch(config.source, fetch)
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"the autoencoder {folder} has no {name}; put a diffusers AutoencoderKL (safetensors) there, "
+                "or train one with the stage autoencoder"
+            )
+    return folder
+
+
+def _fetch(source: str, fetch: bool = True) -> Path:
+    """The folder of the hub's local cache that holds a model, fetched unless that is not wanted or not possible."""
     from huggingface_hub import snapshot_download
 
     looked = " or ".join(str(folder) for folder in _folders(source))
     if not _HUB_NAME.fullmatch(source):
         raise UserError(f"no autoencoder {source}: there is no folder {looked}; set autoencoder.source")
     offline = any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in _OFFLINE)
-    where = "this machine is set offline and its cache has none" if offline else "it could not be fetched from the hub"
+    where = "it could not be fetched from the hub"
+    if offline or not fetch:
+        where = f"{'this machine is set offline and its' if offline else 'the local'} cache has none"
     try:
-        return Path(snapshot_download(source, allow_patterns=[CONFIG, WEIGHTS], local_files_only=offline))
+        return Path(snapshot_download(source, allow_patterns=[CONFIG, WEIGHTS], local_files_only=offline or not fetch))
     except Exception as error:  # the hub's client has many families of errors; each becomes this one line
         raise UserError(
             f"no autoencoder {source}: there is no folder {looked}, and {where} ({_line(error)}); "

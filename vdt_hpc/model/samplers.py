@@ -52,21 +52,21 @@ class NoiseKey:
         return part + masks.TASK_NUMBERS[self.task]
 
 
-def check(sample: SampleConfig, diffusion: DiffusionConfig) -> None:
-    """Refuse numbers of steps that the schedulers cannot space.
+def check(sample: SampleConfig, diffusion: DiffusionConfig, field: str = "sample.num_steps") -> None:
+    """Refuse numbers of steps that the schedulers cannot space; `field` is where the number comes from.
 
     Raises:
         UserError: a single step, more steps than trained times, or DDIM steps that would start far below full noise.
     """
     steps, trained = sample.num_steps, diffusion.num_train_steps
     if steps == 1:
-        raise UserError("sample.num_steps 1 would start at time 0, where there is no noise to remove; use 2 or more")
+        raise UserError(f"{field} 1 would start at time 0, where there is no noise to remove; use 2 or more")
     if steps > trained:
-        raise UserError(f"sample.num_steps {steps} is more than the {trained} times that were trained; lower it")
+        raise UserError(f"{field} {steps} is more than the {trained} times that were trained; lower it")
     first_time = (steps - 1) * (trained // steps)
     if sample.sampler == "ddim" and first_time < 0.9 * (trained - trained // steps):
         raise UserError(
-            f"sample.num_steps {steps}: DDIM would start at time {first_time} of {trained}, far below full noise; "
+            f"{field} {steps}: DDIM would start at time {first_time} of {trained}, far below full noise; "
             f"choose a divisor of {trained} or at most {round(trained**0.5)} steps"
         )
 
