@@ -95,7 +95,7 @@ def wait_for(condition, seconds=150):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_stop_saves_and_the_same_command_goes_on(encoded, number):
     words = ["launch", *LONG, "--partition", "local", "--run", "smoke"]
     process = encoded.start(*words)
@@ -106,7 +106,7 @@ def test_a_stop_saves_and_the_same_command_goes_on(encoded, number):
     else:
         process.send_signal(number)
     output, errors = process.communicate(timeout=120)
-    assert process.returncode == 2, output + errors
+    assert process.returncode == 3, output + errors
     assert errors.splitlines()[-1].endswith("run the same command again to go on")
     assert "Traceback" not in output + errors
     (checkpoint,) = (encoded.root / "smoke" / "checkpoints").iterdir()
@@ -118,6 +118,17 @@ def test_a_stop_saves_and_the_same_command_goes_on(encoded, number):
     process.communicate(timeout=120)
     seen = [line["clips_seen"] for line in map(json.loads, log.read_text().splitlines()) if "loss" in line]
     assert seen == sorted(set(seen))
+
+
+def test_a_stop_before_the_stage_has_begun_is_no_crash(encoded):
+    process = encoded.start("launch", *LONG, "--partition", "local", "--run", "smoke")
+    jobs = encoded.root / "smoke" / "jobs"
+    wait_for(lambda: list(jobs.glob("*/*_log.out")))  # the task's interpreter has started, its imports have not ended
+    process.send_signal(signal.SIGUSR2)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert errors.splitlines()[-1].endswith("run the same command again to go on")
+    assert "Traceback" not in errors
 
 
 def test_a_crash_is_one_line_that_names_the_log(encoded):

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vdt_hpc.commandline import Parser, load_partition, load_run, run_command
-from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition, plan_batch
@@ -19,11 +18,15 @@ from vdt_hpc.experiment.signature import latents_signature, signature
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
-CRASHED = 1
+CRASHED, STOPPED = 1, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0 done or submitted, 1 a stage crashed, 2 a user's mistake."""
+    """Entry point; returns the exit status.
+
+    0: done, or submitted. 1: a stage crashed. 2: a user's mistake, told in one line. 3: a stage was stopped and has
+    saved; the same command goes on.
+    """
     return run_command(lambda: _main(arguments))
 
 
@@ -110,7 +113,8 @@ def _run_here(names: list[str], config: RunConfig, partition: Partition, paths: 
         for label, path in outcome.outputs.items():
             print(f"      {label}: {path}", flush=True)
         if outcome.status == "stopped":
-            raise UserError(f"stage {name} stopped before its end; run the same command again to go on")
+            print(f"stage {name} stopped before its end; run the same command again to go on", file=sys.stderr)
+            return STOPPED
     return 0
 
 

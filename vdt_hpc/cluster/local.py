@@ -21,6 +21,7 @@ from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.progress import TERMINAL_COLUMNS
 
 POLL_S = 0.1
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
 GRACE_S = 20.0
 """Seconds that the other tasks get to end after one has failed."""
 
@@ -30,9 +31,9 @@ class StageFailed(Exception):
 
 
 def run_local(job: StageJob, partition: Partition, jobs_folder: Path) -> Outcome:
-    """Run a stage to its end as processes of this machine; returns the outcome of task 0.
+    """Run a stage to its end as processes of this machine; returns the outcome of task 0, or of one that was stopped.
 
-    Ctrl-C (or TERM) asks the tasks to save and end, a second one kills them.
+    Ctrl-C (or TERM, USR2, or a terminal that goes away) asks the tasks to save and end, a second one kills them.
 
     Raises:
         UserError: the stage ended with a user's mistake on any task.
@@ -41,16 +42,18 @@ def run_local(job: StageJob, partition: Partition, jobs_folder: Path) -> Outcome
     folder = _new_folder(jobs_folder, job.stage)
     with _environment_of_tasks(), _interrupts_ignored():
         started = local_executor(partition, folder).submit(job)
-    with _term_as_interrupt():
-        _follow(started, folder, partition.world_size)
-    outcomes = [_outcome(started, folder, rank) for rank in range(partition.world_size)]
-    for rank, outcome in enumerate(outcomes):
+    with _signals_as_interrupts():
+        interrupted = _follow(started, folder, partition.world_size)
+    outcomes = [_outcome(started, folder, rank, interrupted) for rank in range(partition.world_size)]
+    # When one task ends with a word for the user, the others may crash for want of it: the word comes first.
+    for outcome in outcomes:
         if outcome.status == "error":
             raise UserError(outcome.message)
+    for rank, outcome in enumerate(outcomes):
         if outcome.status == "crashed":
             log = _log(started, rank).with_suffix(".err")
             raise StageFailed(f"stage {job.stage} crashed on task {rank}: {outcome.message}; the traceback is in {log}")
-    return outcomes[0]
+    return next((outcome for outcome in outcomes if outcome.status == "stopped"), outcomes[0])
 
 
 def _new_folder(jobs_folder: Path, stage: str) -> Path:
@@ -73,8 +76,8 @@ def _log(job: "submitit.Job[Any]", rank: int) -> Path:
     return submitit.core.utils.JobPaths(job.paths.folder, job.job_id, rank).stdout
 
 
-def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int) -> None:
-    """Copy task 0's output to ours until the job has ended."""
+def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int) -> bool:
+    """Copy task 0's output to ours until the job has ended; returns whether it was asked to stop."""
     interrupts = 0
     failed_since: float | None = None
     position = 0
@@ -83,7 +86,7 @@ def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int) -> None:
         try:
             position = _copy_from(_log(job, 0), position)
             if ended:
-                return
+                return interrupts > 0
             if failed_since is None and _any_failed(job, folder, num_tasks):
                 failed_since = time.monotonic()
             if failed_since is not None and time.monotonic() - failed_since > GRACE_S:
@@ -116,8 +119,10 @@ def _any_failed(job: "submitit.Job[Any]", folder: Path, num_tasks: int) -> bool:
     return any(outcome is not None and outcome.status in ("error", "crashed") for outcome in outcomes)
 
 
-def _outcome(job: "submitit.Job[Any]", folder: Path, rank: int) -> Outcome:
+def _outcome(job: "submitit.Job[Any]", folder: Path, rank: int, interrupted: bool) -> Outcome:
     outcome = Outcome.read(folder, job.job_id, rank)
+    if outcome is None and interrupted:
+        return Outcome("stopped", "stopped before it had begun, or killed", {})
     if outcome is None:
         last_words = _last_line(_log(job, rank).with_suffix(".err"))
         return Outcome("crashed", f"it ended without a result ({last_words})", {})
@@ -148,15 +153,16 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _term_as_interrupt() -> Iterator[None]:
+def _signals_as_interrupts() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    previous = {number: signal.signal(number, interrupt) for number in STOP_SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
