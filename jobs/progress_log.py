@@ -23,8 +23,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from vdt_hpc import files
 
 
@@ -68,6 +66,7 @@ class ProgressLog:
 
     def picture(self, name: str, clips_seen: int, path: Path) -> None:
         """Add a PNG file to TensorBoard's events; `progress.jsonl` holds no pictures."""
+        import numpy as np
         from PIL import Image
 
         with Image.open(path) as picture:
