@@ -84,8 +84,8 @@ class ProgressLog:
 
 def has_line(path: Path, kind: str, clips_seen: int | None = None) -> bool:
     """True if a log has a line of that kind, at that position if one is given; no torch is imported."""
-    lines = (line for line in _lines(path)[0] if line.get("kind") == kind)
-    return any(clips_seen in (None, line["clips_seen"]) for line in lines)
+    lines = (line for line in files.read_json_lines(path)[0] if line.get("kind") == kind)
+    return any(clips_seen in (None, line.get("clips_seen")) for line in lines)
 
 
 def truncate(path: Path, resumed_at: int) -> None:
@@ -95,29 +95,15 @@ def truncate(path: Path, resumed_at: int) -> None:
     """
     if not path.exists():
         return
-    lines, num_unreadable = _lines(path)
+    readable, num_unreadable = files.read_json_lines(path)
+    lines = [line for line in readable if isinstance(line.get("clips_seen"), int)]
+    num_unreadable += len(readable) - len(lines)
     kept = [line for line in lines if line["clips_seen"] <= resumed_at]
     if num_unreadable:
         print(f"{path}: removing {num_unreadable} unreadable line(s)", flush=True)
     if len(kept) < len(lines):
         print(f"{path}: removing {len(lines) - len(kept)} line(s) beyond clip {resumed_at:,}", flush=True)
     files.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-
-
-def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The readable lines of a log, and how many others there are."""
-    if not path.exists():
-        return [], 0
-    readable, num_unreadable = [], 0
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-            int(line["clips_seen"])
-        except (ValueError, KeyError, TypeError):
-            num_unreadable += 1
-        else:
-            readable.append(line)
-    return readable, num_unreadable
 
 
 def _now() -> str:

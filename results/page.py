@@ -15,6 +15,7 @@ from results.film import Film
 from results.metrics import base
 from results.progress_curve import Curve
 from results.tables import TASKS, Table
+from results.training_strips import TrainingStrip
 from vdt_hpc import pictures
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.signature import signature
@@ -34,6 +35,7 @@ class Content:
     sample_notes: Sequence[str]
     """Why films are not shown, one line each."""
     curve: Curve | None
+    training_strips: Sequence[TrainingStrip]
     manifest: Manifest | None
 
 
@@ -53,6 +55,8 @@ def render(content: Content) -> str:
         films=[_film(film) for film in content.films],
         sample_notes=content.sample_notes,
         curve=_curve(content.curve),
+        training_strips=[_data_uri(strip.webp, "webp") for strip in content.training_strips],
+        training_strips_caption=_training_strips_caption(content.training_strips),
         no_curve="There is no training log (progress.jsonl) in this run's folder.",
         metrics=[base.find(name) for name in names],
         provenance=_provenance(content),
@@ -128,6 +132,12 @@ def _curve(curve: Curve | None) -> dict[str, str] | None:
         "alt": f"Loss over clips seen. {text}",
         "caption": text,
     }
+
+
+def _training_strips_caption(strips: Sequence[TrainingStrip]) -> str:
+    *before, last = [f"{strip.clips_seen:,}" for strip in strips] or [""]
+    after = f"{', '.join(before)} and {last}" if before else last
+    return f"What the averaged weights generate for the same validation clips, from the same noise, after {after} clips."
 
 
 def _provenance(content: Content) -> list[tuple[str, str]]:

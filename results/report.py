@@ -1,6 +1,6 @@
 """Stage `report`: records, samples and the training's log -> tables, figures and a page."""
 
-from results import current, figures, film, page, progress_curve, published, tables
+from results import current, figures, film, page, progress_curve, published, tables, training_strips
 from results.current import Comparison
 from results.film import Film
 from results.subjects import MODEL
@@ -39,7 +39,8 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     if curve is not None and curve.train:
         pictures.save(figures.loss_curve(curve), paths.figures / "loss")
     manifest = read_manifest(paths.latents)
-    content = page.Content(config, comparisons, built, films, notes, curve, manifest)
+    strips = training_strips.load(paths.strips)
+    content = page.Content(config, comparisons, built, films, notes, curve, strips, manifest)
     files.write_text(paths.page, page.render(content))
     checkpoint = comparisons[0].model.first.checkpoint
     return StageResult(

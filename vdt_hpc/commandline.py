@@ -10,7 +10,7 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import strict
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
-from vdt_hpc.experiment.paths import checkout
+from vdt_hpc.experiment.paths import RunPaths, checkout
 from vdt_hpc.experiment.section import Section
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -42,6 +42,23 @@ def load_run(name: str, overrides: Sequence[str] = ()) -> RunConfig:
 def load_partition(name: str) -> Partition:
     """A partition, by name (`configs/partition/NAME.yaml`) or by path."""
     return _load(Partition, "partition", name, ())
+
+
+def find_run(run: str, root: Path) -> Path:
+    """The folder of a run, by its name under the root or by its path.
+
+    Raises:
+        UserError: there is none.
+    """
+    for folder in (root / run, Path(run).expanduser().absolute()):
+        if run_paths(folder).run_config.is_file():
+            return folder
+    raise UserError(f"no run {run!r}: neither {root / run} nor {Path(run).absolute()} holds a config.yaml")
+
+
+def run_paths(folder: Path) -> RunPaths:
+    """Names of the files in a folder that may be a run's; its name is not checked, so that any folder may be asked."""
+    return RunPaths(RunConfig.model_construct(name=folder.name), folder.parent)
 
 
 def _load(model: type[SectionT], kind: str, name: str, overrides: Sequence[str]) -> SectionT:

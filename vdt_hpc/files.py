@@ -102,6 +102,25 @@ def read_json(path: Path) -> Json:
     return content
 
 
+def read_json_lines(path: Path) -> tuple[list[Json], int]:
+    """The lines of a file that hold a JSON object each, and how many others there are: a killed process may leave the
+    last one unfinished. A file that is not there has none.
+    """
+    if not path.exists():
+        return [], 0
+    readable, num_unreadable = [], 0
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            line = None
+        if isinstance(line, dict):
+            readable.append(line)
+        else:
+            num_unreadable += 1
+    return readable, num_unreadable
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, as 64 hex digits."""
     with path.open("rb") as file:

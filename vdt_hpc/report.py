@@ -4,11 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vdt_hpc.commandline import Parser, load_partition, run_command
+from vdt_hpc.commandline import Parser, find_run, load_partition, run_command, run_paths
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages, strict
 from vdt_hpc.experiment.config import RunConfig
-from vdt_hpc.experiment.paths import RunPaths
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,27 +22,15 @@ def _main(arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
     local = load_partition("local")
     root = Path(options.root or local.root).expanduser().absolute()
-    folders = [_named(run, root) for run in options.runs] or _measured(root)
+    folders = [find_run(run, root) for run in options.runs] or _measured(root)
     report = stages.load("report")
     for folder in folders:
-        config = strict.load(RunConfig, _paths(folder).run_config).model_copy(update={"name": folder.name})
+        config = strict.load(RunConfig, run_paths(folder).run_config).model_copy(update={"name": folder.name})
         result = report(config, local.model_copy(update={"root": str(folder.parent)}))
         print(f"{folder.name}: {result.summary}")
         for label, path in result.outputs.items():
             print(f"      {label}: {path}")
     return 0
-
-
-def _named(run: str, root: Path) -> Path:
-    """The folder of a run, by its name under the root or by its path.
-
-    Raises:
-        UserError: there is none.
-    """
-    for folder in (root / run, Path(run).expanduser().absolute()):
-        if _paths(folder).run_config.is_file():
-            return folder
-    raise UserError(f"no run {run!r}: neither {root / run} nor {Path(run).absolute()} holds a config.yaml")
 
 
 def _measured(root: Path) -> list[Path]:
@@ -53,15 +40,12 @@ def _measured(root: Path) -> list[Path]:
         UserError: there is none.
     """
     folders = sorted(root.iterdir()) if root.is_dir() else []
-    found = [folder for folder in folders if _paths(folder).run_config.is_file() and _paths(folder).records.is_file()]
+    found = [
+        folder for folder in folders if run_paths(folder).run_config.is_file() and run_paths(folder).records.is_file()
+    ]
     if not found:
         raise UserError(f"no run under {root} has records; run the stage evaluate first, or give another --root")
     return found
-
-
-def _paths(folder: Path) -> RunPaths:
-    """Names of the files in a folder that may be a run's; its name is not checked, so that any folder may be asked."""
-    return RunPaths(RunConfig.model_construct(name=folder.name), folder.parent)
 
 
 if __name__ == "__main__":
