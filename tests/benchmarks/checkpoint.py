@@ -104,9 +104,8 @@ def main():
     copy = statistics.median(found["memory copy"])
     for name, values in found.items():
         median = statistics.median(values)
-        print(
-            f"{name:16} {median:7.3f} s   {median / copy:6.2f} x the copy   (from {min(values):.3f} to {max(values):.3f})"
-        )
+        spread = f"(from {min(values):.3f} to {max(values):.3f})"
+        print(f"{name:16} {median:7.3f} s   {median / copy:6.2f} x the copy   {spread}")
 
 
 if __name__ == "__main__":
