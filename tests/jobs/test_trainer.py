@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -99,3 +100,38 @@ def test_the_loss_falls_and_the_average_follows(partition):
     assert len(checkpoint.folders(paths.checkpoints)) == 3
     _, weights = checkpoint.load_ema(paths.checkpoints, signature(config))
     assert not torch.equal(weights["final_layer.linear.weight"], torch.zeros_like(weights["final_layer.linear.weight"]))
+
+
+def final_parts(paths):
+    return {part: checkpoint.read(checkpoint.folders(paths.checkpoints)[0]).load(part) for part in checkpoint.PARTS}
+
+
+def test_bf16_keeps_fp32_weights_and_resumes_bit_for_bit(tmp_path):
+    losses, states = {}, {}
+    for precision in ("fp32", "bf16"):
+        config, where = made_up.config(train__precision=precision), made_up.partition(tmp_path / precision)
+        paths = made_up.write_latents(config, where)
+        assert train.run(config, where).complete
+        states[precision] = final_parts(paths)
+        lines = map(json.loads, paths.progress_log.read_text().splitlines())
+        losses[precision] = [line["loss"] for line in lines if line["kind"] == "train"]
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
+    tensors = [tensor for named in states["bf16"].values() for tensor in named.values()]
+    assert {tensor.dtype for tensor in tensors} == {torch.float32}
+    shutil.rmtree(checkpoint.folders(paths.checkpoints)[0])
+    assert train.run(config, where).complete
+    for part, named in final_parts(paths).items():
+        assert all(torch.equal(tensor, states["bf16"][part][name]) for name, tensor in named.items())
+
+
+def test_gradients_are_clipped_to_the_limit_and_told_before(tmp_path, moments):
+    trainer, plan = awake_trainer(tmp_path, 6)
+    _, norm, _ = gradients(trainer, plan, moments)
+    clipped = CONFIG.model_copy(update={"optim": CONFIG.optim.model_copy(update={"grad_clip_norm": float(norm) / 4})})
+    unlimited = CONFIG.model_copy(update={"optim": CONFIG.optim.model_copy(update={"grad_clip_norm": None})})
+    for config, expected in ((clipped, norm / 4), (unlimited, norm)):
+        trainer._config = config
+        _, told, found = gradients(trainer, plan, moments)
+        torch.testing.assert_close(told, norm)
+        torch.testing.assert_close(torch.stack([g.norm() for g in found.values()]).norm(), expected, rtol=1e-4, atol=0)
