@@ -19,7 +19,7 @@ from vdt_hpc.errors import UserError
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["torch", "jobs.train", "jobs.holding", "jobs.loop", "torch.utils.tensorboard", "tests.jobs.ranks"]
+    ["torch", "torch._dynamo", "jobs.train", "jobs.holding", "jobs.loop", "torch.utils.tensorboard", "tests.jobs.ranks"]
 )
 _numbers = itertools.count()
 
