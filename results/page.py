@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from results import figures
+from results import figures, training_strips
 from results.current import Comparison
 from results.film import Film
 from results.metrics import base
@@ -55,8 +55,7 @@ def render(content: Content) -> str:
         films=[_film(film) for film in content.films],
         sample_notes=content.sample_notes,
         curve=_curve(content.curve),
-        training_strips=[_data_uri(strip.webp, "webp") for strip in content.training_strips],
-        training_strips_caption=_training_strips_caption(content.training_strips),
+        training_strips=_training_strips(content.training_strips),
         no_curve="There is no training log (progress.jsonl) in this run's folder.",
         metrics=[base.find(name) for name in names],
         provenance=_provenance(content),
@@ -134,10 +133,11 @@ def _curve(curve: Curve | None) -> dict[str, str] | None:
     }
 
 
-def _training_strips_caption(strips: Sequence[TrainingStrip]) -> str:
-    *before, last = [f"{strip.clips_seen:,}" for strip in strips] or [""]
-    after = f"{', '.join(before)} and {last}" if before else last
-    return f"What the averaged weights generate for the same validation clips, from the same noise, after {after} clips."
+def _training_strips(strips: Sequence[TrainingStrip]) -> dict[str, Any] | None:
+    if not strips:
+        return None
+    shown = [(_data_uri(strip.webp, "webp"), f"Film strip after {strip.clips_seen:,} clips") for strip in strips]
+    return {"pictures": shown, "caption": training_strips.caption(strips)}
 
 
 def _provenance(content: Content) -> list[tuple[str, str]]:

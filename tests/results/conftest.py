@@ -11,7 +11,7 @@ import torch
 import yaml
 from diffusers import AutoencoderKL
 
-from vdt_hpc import files
+from vdt_hpc import files, pictures
 from vdt_hpc.commandline import load_partition
 from vdt_hpc.experiment import strict
 from vdt_hpc.experiment.config import RunConfig
@@ -21,6 +21,7 @@ from vdt_hpc.experiment.stages import load
 from vdt_hpc.model import autoencoder
 from vdt_hpc.store import latents as latents_store
 from vdt_hpc.store.samples import SampleInfo, finish_set, write_part
+from vdt_hpc.store.strips import strip_path
 
 
 @dataclass
@@ -97,6 +98,12 @@ class MadeUp:
             lines.append({"kind": "validation", "clips_seen": clips, "val_loss": 0.16 + np.exp(-clips / 300)})
         lines.sort(key=lambda line: line["clips_seen"])
         files.write_text(self.paths.progress_log, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def write_strips(self, moments=(800, 1600, 2400, 3200)):
+        for clips_seen in moments:
+            rows = [pictures.StripRow(label, self.frames[0], 2) for label in ("truth", "sample")]
+            strip = pictures.film_strip([rows], title=f"{clips_seen:,} clips seen")
+            pictures.save(strip, strip_path(self.paths.strips, clips_seen).with_suffix(""), ("png",))
 
     def write_config(self):
         files.write_text(self.paths.run_config, yaml.safe_dump(self.config.model_dump(mode="json")))

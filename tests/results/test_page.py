@@ -68,6 +68,7 @@ def html(made_up):
     made_up.write_samples(made_up.samples[:, :1])
     made_up.write_samples(made_up.samples[:, :1], made_up.info("unconditional"))
     made_up.write_log()
+    made_up.write_strips()
     made_up.evaluate(metrics=("fvd", "psnr", "ssim", "lpips"))
     made_up.report()
     return made_up.paths.page.read_text()
@@ -99,7 +100,7 @@ def test_the_page_in_a_browser(html, tmp_path):
             assert view["faults"] == []
             assert [name for name in view["fetched"] if not name.startswith("data:")] == []
             assert view["scroll"] <= view["width"]
-            assert view["pictures"] == 5 and view["empty"] == 0
+            assert view["pictures"] == 5 + 3 and view["empty"] == 0
             assert view["unnamed"] == view["unreachable"] == view["dangling"] == 0
             assert view["said"] == ["Pause", "Play"]
             assert view["places"] == [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results import progress_curve
+from results import progress_curve, training_strips
 from vdt_hpc import pictures
 from vdt_hpc import report as front_door
 from vdt_hpc.errors import UserError
@@ -47,6 +47,7 @@ def test_it_writes_everything(measured):
         assert "weights not found" in path.read_text()
     links = re.findall(r"""(?:src|href|srcset)\s*=\s*["']([^"']{0,40})""", html)
     assert links and all(link.startswith(("data:", "#")) for link in links)
+    assert "What the averaged weights generate" not in html
     assert not re.search(r"url\(|@import|fetch\(|https?://", html)
     assert not list(measured.root.rglob("*.tmp"))
 
@@ -70,6 +71,38 @@ def test_what_is_gone_is_said_on_the_page(measured):
     assert "There is no training log" in html
     assert "are not shown: no finished samples at" in html
     assert not (measured.paths.figures / "loss.png").exists()
+
+
+def test_the_page_shows_strips_of_the_training(measured):
+    measured.write_strips()
+    measured.report()
+    html = measured.paths.page.read_text()
+    assert re.findall(r'alt="Film strip after ([\d,]+) clips', html) == ["800", "1,600", "3,200"]
+    assert "for the same validation clips after 800, 1,600 and 3,200 clips." in html
+
+
+@pytest.mark.parametrize(
+    ("drawn", "shown", "said"),
+    [
+        ((), [], None),
+        ((800,), [800], "after 800 clips."),
+        ((800, 3200), [800, 3200], "after 800 and 3,200 clips."),
+        ((800, 1600, 2400, 3200, 4000), [800, 2400, 4000], "after 800, 2,400 and 4,000 clips."),
+    ],
+)
+def test_the_first_the_middle_and_the_last_strip_are_shown(made_up, drawn, shown, said):
+    made_up.write_strips(drawn)
+    found = training_strips.load(made_up.paths.strips)
+    assert [strip.clips_seen for strip in found] == shown
+    assert said is None or training_strips.caption(found).endswith(said)
+
+
+def test_a_damaged_strip_is_one_line(made_up):
+    made_up.write_strips((800,))
+    (path,) = made_up.paths.strips.iterdir()
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"clips-000000800.png is damaged .* remove it and run report again"):
+        training_strips.load(made_up.paths.strips)
 
 
 def test_names_are_escaped(measured):
