@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jobs import schedule
 from jobs.memory import is_out_of_memory
 from jobs.trainer import autocast, working_dtype
 from vdt_hpc import pictures
@@ -65,6 +66,14 @@ class Strips:
         if sha256 != latents.manifest.autoencoder["sha256"]:
             return f"the latents at {latents.folder} were not made by the weights in {self._config.autoencoder.source}"
         return ""
+
+    def draw_if_due(self, denoise: samplers.Denoiser, before: int, clips_seen: int) -> Path | None:
+        """As `draw`, if a strip is due in (before, clips_seen], or at the end of training, and is not there yet."""
+        train = self._config.train
+        due = clips_seen >= train.total_clips or schedule.crosses(train.strips_every_clips, before, clips_seen)
+        if not due or strips.strip_path(self._folder, clips_seen).exists():
+            return None
+        return self.draw(denoise, clips_seen)
 
     def draw(self, denoise: samplers.Denoiser, clips_seen: int) -> Path | None:
         """Generate the clips and write the picture, finished by rename.

@@ -139,6 +139,16 @@ def test_a_stop_in_the_middle_leaves_nothing(bench, stand_in):
     assert bench.num_steps == 6 and not bench.folder.exists() and not stand_in
 
 
+def test_a_strip_is_due_at_each_multiple_and_at_the_end_and_drawn_once(bench, stand_in):
+    drawer = bench.strips(train__num_strips=1, train__strips_every_clips=20, train__total_clips=50)
+    positions = [12, 24, 36, 48, 60]
+    drawn = [bool(drawer.draw_if_due(bench.weights(), clips - 12, clips)) for clips in positions]
+    assert drawn == [False, True, False, True, True]
+    assert not any(drawer.draw_if_due(bench.weights(), clips - 12, clips) for clips in positions)
+    strips.take_back(bench.folder, 47)
+    assert drawer.draw_if_due(bench.weights(), 36, 48)
+
+
 def test_double_precision_draws_too(bench, stand_in):
     assert bench.strips(train__precision="fp64").draw(bench.weights(dtype=torch.float64), 6)
     assert bench.strips(train__precision="bf16").draw(bench.weights(), 12)
