@@ -71,10 +71,11 @@ class Saver:
         Raises:
             UserError: this save cannot begin, or the one before it failed.
         """
-        self._started = time.monotonic()
+        started = time.monotonic()
         self.finish()
         copy = self._copy.result()
         copy.take()
+        self._started = started
         self._provenance, self._staging = provenance, self._stage(provenance.clips_seen)
         self._future = self._pool.submit(writing.write_share, self._staging, copy.tensors, self._rank, self._num_ranks)
         self._phase = "writing"

@@ -10,6 +10,7 @@ from tests.jobs import made_up
 from vdt_hpc.dist import ProcessGroup, Task
 from vdt_hpc.experiment.partition import plan_batch
 from vdt_hpc.experiment.signature import signature
+from vdt_hpc.model.flops import forward_flops
 from vdt_hpc.store import checkpoint
 
 CONFIG = made_up.config()
@@ -135,3 +136,21 @@ def test_gradients_are_clipped_to_the_limit_and_told_before(tmp_path, moments):
         _, told, found = gradients(trainer, plan, moments)
         torch.testing.assert_close(told, norm)
         torch.testing.assert_close(torch.stack([g.norm() for g in found.values()]).norm(), expected, rtol=1e-4, atol=0)
+
+
+def test_time_alone_makes_checkpoints_and_the_log_tells_what_they_cost(tmp_path):
+    config = made_up.config(train__checkpoint_every_clips=60_000, train__checkpoint_every_min=1e-6)
+    where = made_up.partition(tmp_path, peak_bf16_tflops=0.001)
+    paths = made_up.write_latents(config, where)
+    assert train.run(config, where).complete
+    assert len(checkpoint.folders(paths.checkpoints)) == config.train.keep_checkpoints
+    lines = [json.loads(line) for line in paths.progress_log.read_text().splitlines()]
+    saved = [line for line in lines if line["kind"] == "checkpoint"]
+    assert {line["clips_seen"] for line in saved} == set(range(6, 61, 6))
+    assert all(0 <= line["blocked_s"] < line["durable_s"] < 60 for line in saved)
+    assert lines[-1]["kind"] == "end"
+    for line in (line for line in lines if line["kind"] == "train"):
+        assert 0.01 < line["memory_gb"] < 50
+        assert line["mfu"] == pytest.approx(3 * forward_flops(config) * line["clips_per_s"] / 1e9, rel=1e-4)
+        assert 0 < line["time_left_s"] <= 36_000
+        assert line["loss_by_task"].keys() <= {"prediction", "unconditional"}
