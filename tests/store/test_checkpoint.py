@@ -216,6 +216,17 @@ def test_a_writer_whose_run_went_to_another_publishes_nothing(folder):
     assert newest(folder)[0].clips_seen == 160
 
 
+def test_a_writer_that_wakes_up_leaves_the_checkpoint_of_its_successor(folder):
+    def taken_over_meanwhile():
+        writing.fence(folder)
+        save(folder, 240)
+
+    with pytest.raises(FileNotFoundError):
+        save(folder, 240, check=taken_over_meanwhile)
+    assert newest(folder)[0].clips_seen == 240
+    assert not list(folder.glob(".*"))
+
+
 def test_files_can_be_read_by_those_who_can_read_the_folder(folder):
     path = newest(folder)[0].path
     assert (path / "ema.safetensors").stat().st_mode & 0o666 == path.stat().st_mode & 0o666

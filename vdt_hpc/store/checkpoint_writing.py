@@ -100,7 +100,6 @@ def publish(staging: Path, provenance: Provenance, marks: Marks, check: Callable
         FileNotFoundError: the staging folder was taken away.
     """
     path = staging.with_name(folder_name(provenance.clips_seen))
-    replaced = path.with_name(f".{path.name}.replaced")
     mark = staging / MARK
     with files.explained(path):
         # Opened by name, not through `files.finish`, which would make a folder that was taken away.
@@ -108,13 +107,33 @@ def publish(staging: Path, provenance: Provenance, marks: Marks, check: Callable
         files.flush(mark)
         files.flush(staging)
         check()
-        if path.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            os.replace(path, replaced)
-        os.replace(staging, path)
+        _rename(staging, path)
         files.flush(path.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
     return read(path)
+
+
+def _rename(staging: Path, path: Path) -> None:
+    """Give a staged checkpoint its name.
+
+    What already has the name moves aside only while the staging folder is there, and comes back if that is taken away
+    meanwhile: it then is the checkpoint of the job that has taken the run over.
+    """
+    try:
+        os.replace(staging, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+    else:
+        return
+    replaced = path.with_name(f".{path.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    os.replace(path, replaced)
+    try:
+        os.replace(staging, path)
+    except FileNotFoundError:
+        os.replace(replaced, path)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def retain(folder: Path, keep: int, keep_every_clips: int | None = None) -> None:
