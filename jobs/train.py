@@ -50,6 +50,9 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
             fault = group.broadcast_text(_prepare(config, paths) if task.rank == 0 else "")
             if fault:
                 raise UserError(fault)
+            done = _done(config, paths) if task.rank == 0 else None  # another job may have ended the run meanwhile
+            if summary := group.broadcast_text(done.summary if done else ""):
+                return done or StageResult(summary)
             return TrainingLoop(config, partition, plan, paths, group, stop, lease).run()
     except Stopped:
         return StageResult(f"stopped by {_why(stop)} before training went on; nothing is lost", complete=False)
