@@ -43,7 +43,7 @@ def config(**changes):
 
 
 def partition(root, **fields):
-    return Partition(name="here", executor="local", root=str(root), **{"max_clips_per_gpu": 4, **fields})
+    return Partition(**{"name": "here", "executor": "local", "root": str(root), "max_clips_per_gpu": 4, **fields})
 
 
 def write_latents(run, where, counts=None, seed=0):
