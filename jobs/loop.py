@@ -10,8 +10,9 @@ from jobs.holding import RunLease
 from jobs.opening import open_moments
 from jobs.progress_log import ProgressLog
 from jobs.saver import Saver
+from jobs.strips import Strips, take_back
 from jobs.trainer import Trainer
-from jobs.validation import Validation
+from jobs.validation import Averaged, Validation
 from jobs.window import Window
 from vdt_hpc.dist import ProcessGroup, StopFlag, seconds_left
 from vdt_hpc.errors import UserError
@@ -61,6 +62,7 @@ class TrainingLoop:
         self._validation = Validation(config, val_moments, group, self._trainer, stop.__bool__)
         self._commit = code_commit() if self._main else ""
         self._clips_seen = self._resume()
+        self._strips = Strips(config, latents, group.device, paths.strips, stop.__bool__) if self._main else None
         self._saved_at = self._clips_seen
         self._saver = Saver(paths.checkpoints, self._trainer.state(), group, config.train, lease.token, lease.check)
         self._window = Window(config, partition, group.device)
@@ -80,6 +82,7 @@ class TrainingLoop:
             ahead = stack.enter_context(Ahead(self._share.prepare, range(self._clips_seen, total, step)))
             progress = None
             if self._main:
+                take_back(self._paths.strips, self._clips_seen)
                 self._log = stack.enter_context(
                     ProgressLog(self._paths.progress_log, self._paths.tensorboard, self._clips_seen)
                 )
@@ -95,6 +98,8 @@ class TrainingLoop:
         if self._validation.num_examples == 0 and self._main:
             print("no validation clips: no validation loss is measured", flush=True)
         stop = self._make_up()
+        if not stop and self._clips_seen:
+            self._draw(self._clips_seen - step)
         while not stop and self._clips_seen < train.total_clips:
             before = self._clips_seen
             signs = self._one_update(ahead)
@@ -113,6 +118,8 @@ class TrainingLoop:
                 self._save()
             if finished or schedule.crosses(train.val_every_clips, before, self._clips_seen):
                 stop = stop or self._look()
+            if not stop:
+                self._draw(before)
         if self._saved_at < self._clips_seen:  # a stop came during validation
             self._save()
         self._finish_saving()
@@ -129,6 +136,7 @@ class TrainingLoop:
             signalled=bool(self._stop),
             time_is_up=self._main and seconds_left(self._partition.timeout_min) < self._partition.save_margin_s,
             save_due=self._main and time.monotonic() >= self._next_save,
+            hopeless=bool(self._trainer.fault),
             lease_lost=self._lease.lost,
             written=self._saver.written,
             failed=self._saver.failed,
@@ -140,6 +148,9 @@ class TrainingLoop:
                 f"another job has taken over the run {self._config.name}; this one leaves at clip "
                 f"{self._clips_seen:,} and saves nothing more"
             )
+        if signs.hopeless:
+            self._finish_saving()
+            raise UserError(next(filter(None, self._group.gather_texts(self._trainer.fault))))
         clips_after = self._clips_seen + self._plan.global_clips
         if all_finite:
             optim, scale = self._config.optim, self._plan.lr_scale
@@ -226,6 +237,13 @@ class TrainingLoop:
         if self._log:
             self._log.write("validation", self._clips_seen, **measured)
         return None
+
+    def _draw(self, before: int) -> None:
+        """Draw a film strip if one is due, on task 0; the others wait for it where they next meet."""
+        if self._strips and self._log:
+            path = self._strips.draw_if_due(Averaged(self._trainer), before, self._clips_seen)
+            if path:
+                self._log.picture("strips", self._clips_seen, path)
 
     def _log_window(self, waited_s: float) -> None:
         if self._log:
