@@ -32,17 +32,16 @@ class Ranks:
         changes: as for `made_up.config`.
         world_size: processes.
         before: `module:function`, called in every process before the stage, to put faults in.
+        then: (changes, fields of the partition) of runs that the same processes train next, each under another name.
         partition: fields of the partition.
     """
 
-    def __init__(self, root, changes, world_size=1, before="", **partition):
+    def __init__(self, root, changes, world_size=1, before="", then=(), **partition):
         self.folder = root / "ranks" / f"{os.getpid()}-{next(_numbers)}"
         self.folder.mkdir(parents=True)
-        fields = {"tasks_per_node": world_size, **partition}
+        runs = [(some, {"tasks_per_node": world_size, **fields}) for some, fields in [(changes, partition), *then]]
         self.processes = [
-            _context.Process(
-                target=_rank, args=(rank, world_size, root, changes, fields, self.folder, before), daemon=True
-            )
+            _context.Process(target=_rank, args=(rank, world_size, root, runs, self.folder, before), daemon=True)
             for rank in range(world_size)
         ]
         for process in self.processes:
@@ -88,7 +87,7 @@ def train(root, changes, world_size=1, **options):
     return outcomes
 
 
-def _rank(rank, world_size, root, changes, fields, folder, before):
+def _rank(rank, world_size, root, runs, folder, before):
     log = os.open(folder / f"{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -110,8 +109,11 @@ def _rank(rank, world_size, root, changes, fields, folder, before):
             getattr(importlib.import_module(module), function)()
         from jobs import train as stage
 
-        result = stage.run(made_up.config(**changes), made_up.partition(root, **fields))
-        outcome = {"complete": result.complete, "summary": result.summary}
+        for changes, fields in runs:
+            result = stage.run(made_up.config(**changes), made_up.partition(root, **fields))
+            outcome = {"complete": result.complete, "summary": result.summary}
+            if not result.complete:
+                break
     except UserError as error:
         outcome = {"error": str(error)}
     except Exception:
