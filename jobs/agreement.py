@@ -16,6 +16,8 @@ class Signs(NamedTuple):
     """A signal asked for a stop."""
     time_is_up: int
     save_due: int
+    hopeless: int
+    """This rank cannot go on, and has a line for the user that says why."""
     lease_lost: int
     written: int
     """This rank's share of the checkpoint at hand is on the disk."""

@@ -13,7 +13,6 @@ from jobs.gradients import GradientSum
 from jobs.memory import is_out_of_memory
 from jobs.tally import Tally
 from vdt_hpc.dist import ProcessGroup
-from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import BatchPlan
 from vdt_hpc.model import masks, vdt
@@ -39,6 +38,8 @@ class Trainer:
         self.diffusion = Diffusion(config.diffusion, group.device)
         self.max_batch_clips = max(plan.micro_batches[group.task.rank])
         """Clips that pass the model at once; halved where they do not fit into memory."""
+        self.fault = ""
+        """Why this rank's gradients are not to be used and it cannot go on: one line for the user."""
         parameters = list(self.model.parameters())
         self._gradients = GradientSum(parameters, group)
         optim = config.optim
@@ -59,11 +60,17 @@ class Trainer:
 
         Returns:
             The losses of this rank's clips, and the norm of the gradients before clipping (the same on every rank).
-
-        Raises:
-            UserError: not even one clip fits into memory.
+            Where not even one clip fits into memory, `fault` says so, for the ranks to agree on: one that left alone
+            would let the others wait.
         """
         while (tally := self._accumulated(batches)) is None:
+            if self.max_batch_clips == 1:
+                self.fault = (
+                    f"out of memory on task {self._group.task.rank} with a single clip; use a partition with more "
+                    "memory per task, or a smaller model"
+                )
+                tally = Tally.zero(self._group.device)
+                break
             self._halve()
         self._gradients.finish()
         return tally, self._gradients.clip(self._config.optim.grad_clip_norm)
@@ -88,11 +95,6 @@ class Trainer:
         return tally
 
     def _halve(self) -> None:
-        if self.max_batch_clips == 1:
-            raise UserError(
-                f"out of memory on task {self._group.task.rank} with a single clip; use a partition with more memory "
-                "per task, or a smaller model"
-            )
         tried, self.max_batch_clips = self.max_batch_clips, -(-self.max_batch_clips // 2)
         if self._group.device.type == "cuda":
             torch.cuda.empty_cache()
