@@ -3,12 +3,15 @@
 A paused rank leaves a file beside its log, and waits until the test has made the file `go` there.
 """
 
+import hashlib
 import os
 import threading
 import time
 from pathlib import Path
 
-from jobs import loop, opening, saver, trainer, validation
+import torch
+
+from jobs import gradients, loop, opening, saver, trainer, validation
 from vdt_hpc.store import checkpoint, checkpoint_writing, latents
 
 
@@ -132,3 +135,103 @@ def publishing():
         return whole(staging, provenance, marks, checked)
 
     checkpoint_writing.publish = publish
+
+
+def nan_once_on_rank_1():
+    """The gradient of rank 1 is not a number in the third update."""
+    _poison(lambda number: rank() == 1 and number == 3)
+
+
+def nan_from_the_fifth_on_rank_1():
+    """The gradient of rank 1 is not a number from the fifth update on."""
+    _poison(lambda number: rank() == 1 and number >= 5)
+
+
+def _poison(when):
+    """Put a NaN into the gradient as a backward pass leaves it, before the ranks' gradients are summed."""
+    updates = []
+    first(trainer.Trainer, "gradients", lambda *_: updates.append(None))
+
+    def poison(model, inputs, output):
+        if when(len(updates)) and output.requires_grad:
+            output.register_hook(lambda gradient: gradient * float("nan"))
+
+    _on_forward(poison)
+
+
+def infinite_weight():
+    """A weight becomes infinite after the seventh update, in the middle between two checkpoints."""
+    updates = []
+    whole = trainer.Trainer.update
+
+    def update(training, *arguments):
+        whole(training, *arguments)
+        updates.append(None)
+        if len(updates) == 7:
+            next(training.model.parameters()).data.view(-1)[0] = float("inf")
+
+    trainer.Trainer.update = update
+
+
+def no_memory_forward():
+    """On rank 1, more than one clip does not pass the model."""
+
+    def refuse(model, inputs, output):
+        if rank() == 1 and len(inputs[0]) > 1:
+            raise torch.OutOfMemoryError("injected")
+
+    _on_forward(refuse)
+
+
+def no_memory_backward():
+    """On rank 1, no two clips pass the backward pass: its last part fails, when buckets are on their way."""
+    small_buckets()
+    summing, num_clips = [], [0]
+    first(trainer.Trainer, "gradients", lambda training, *_: summing.append(training._gradients))
+
+    def fail(gradient):
+        if num_clips[0] > 1:
+            sent = [bucket._work is not None for bucket in summing[-1]._buckets]
+            print(f"no memory for {num_clips[0]} clips, {sum(sent)} of {len(sent)} buckets sent", flush=True)
+            raise torch.OutOfMemoryError("injected")
+
+    def remember(model, inputs, output):
+        if not num_clips[0] and rank() == 1:
+            next(model.parameters()).register_hook(fail)
+        num_clips[0] = len(inputs[0])
+
+    _on_forward(remember)
+
+
+def no_memory_at_all():
+    """On rank 1, not even one clip passes the model from the fourth update on."""
+    updates = []
+    first(trainer.Trainer, "gradients", lambda *_: updates.append(None))
+
+    def refuse(model, inputs, output):
+        if rank() == 1 and len(updates) >= 4:
+            raise torch.OutOfMemoryError("injected")
+
+    _on_forward(refuse)
+
+
+def small_buckets():
+    """Several buckets of gradients, and nothing that goes wrong."""
+    gradients.GradientSum.__init__.__defaults__ = (8_000,)
+
+
+def _on_forward(hook):
+    """Call a forward hook of every trainer's model; at the end, every rank leaves a hash of its weights."""
+    whole = trainer.Trainer.__init__
+
+    def init(training, *arguments):
+        whole(training, *arguments)
+        training.model.register_forward_hook(hook)
+
+    def leave(looping, *_):
+        weights = looping._trainer.model.state_dict().values()
+        digest = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in weights))
+        (folder() / f"{rank()}.weights").write_text(digest.hexdigest())
+
+    trainer.Trainer.__init__ = init
+    first(loop.TrainingLoop, "_result", leave)
