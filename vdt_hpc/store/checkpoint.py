@@ -7,6 +7,7 @@ them. A folder without a valid `checkpoint.json`, or whose files have other hash
 the one before it is taken. No pickle is ever written or read. Looking at what is there needs no torch.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -65,10 +66,10 @@ class Checkpoint:
         return self.path.name
 
     def verify(self) -> None:
-        """Compare every file with its hash.
+        """Compare every file with its hash, and look at its header.
 
         Raises:
-            Damaged: one differs or cannot be read.
+            Damaged: one differs, cannot be read or is no safetensors file.
         """
         for file, expected in self.sha256.items():
             try:
@@ -77,6 +78,8 @@ class Checkpoint:
                 raise Damaged(f"{file} cannot be read ({error.strerror})") from None
             if found != expected:
                 raise Damaged(f"{file} does not match its SHA-256")
+            if not _has_header(self.path / file):
+                raise Damaged(f"{file} is no safetensors file")
 
     def load(self, part: str) -> "dict[str, Tensor]":
         """Tensors of one part (`model`, `ema` or `optimizer`), on the CPU, mapped from the file."""
@@ -102,6 +105,8 @@ def read(path: Path) -> Checkpoint:
         content = files.read_json(path / MARK) if (path / MARK).exists() else None
     except UserError as error:
         raise Damaged(str(error)) from None
+    except OSError as error:
+        raise Damaged(f"it cannot be read ({error.strerror})") from None
     if content is None:
         raise Damaged(f"it has no {MARK}")
     if content.get("version") != VERSION:
@@ -168,10 +173,18 @@ def load_ema(folder: Path, signature: str) -> "tuple[Checkpoint, dict[str, Tenso
 
 
 def folders(folder: Path) -> list[Path]:
-    """Folders that are named as checkpoints, damaged or not, newest first."""
-    if not folder.is_dir():
+    """Folders that are named as checkpoints, damaged or not, newest first.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    try:
+        found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=clips_in_name, reverse=True)
+    except PermissionError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror}; choose a root that you may use") from None
+    return sorted(found, key=clips_in_name, reverse=True)
 
 
 def clips_in_name(path: Path) -> int:
@@ -195,3 +208,18 @@ def _complete(names: Iterable[str]) -> bool:
     return all(
         found == {(piece, len(found)) for piece in range(1, len(found) + 1)} and found for found in pieces.values()
     )
+
+
+def _has_header(path: Path) -> bool:
+    """True if a file begins as safetensors do, and its tensors fill the rest: the length of a JSON object in 8 bytes,
+    little-endian, then the object, which says where each tensor lies."""
+    with path.open("rb") as file:
+        num_bytes = int.from_bytes(file.read(8), "little")
+        num_data = path.stat().st_size - 8 - num_bytes
+        try:
+            header = json.loads(file.read(num_bytes)) if num_data >= 0 else None
+            places = sorted(entry["data_offsets"] for name, entry in header.items() if name != "__metadata__")
+            ends = [0, *(end for _, end in places)]
+            return all(start == end for (start, _), end in zip(places, ends, strict=False)) and ends[-1] == num_data
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return False
