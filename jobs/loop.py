@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Iterator
 
 from jobs import examples, resume, schedule
 from jobs.agreement import Signs, agree
@@ -67,6 +68,8 @@ class TrainingLoop:
         self._saver = Saver(paths.checkpoints, self._trainer.state(), group, config.train, lease.token, lease.check)
         self._window = Window(config, partition, group.device)
         self._log: ProgressLog | None = None
+        self._fault = ""
+        """What ends this rank's training as soon as all ranks know of it: one line for the user."""
         self._num_skipped = self._num_bad_in_row = 0
         self._next_save = time.monotonic() + 60 * config.train.checkpoint_every_min
 
@@ -124,19 +127,22 @@ class TrainingLoop:
             self._save()
         self._finish_saving()
         if self._log and not stop and not self._log.has("end", self._clips_seen):
-            self._log.write("end", self._clips_seen)
+            with self._told_to_all():
+                self._log.write("end", self._clips_seen)
+        self._raise_faults()
         return self._result(stop)
 
     def _one_update(self, ahead: "Ahead[Update]") -> Signs:
         """Compute, agree, apply; returns how many ranks say what."""
         started = time.monotonic()
         tally, norm = self._trainer.gradients(ahead.next())
+        self._fault = self._fault or self._trainer.fault
         finite = tally.sums.isfinite().all() & norm.isfinite()
         own = Signs(
             signalled=bool(self._stop),
             time_is_up=self._main and seconds_left(self._partition.timeout_min) < self._partition.save_margin_s,
             save_due=self._main and time.monotonic() >= self._next_save,
-            hopeless=bool(self._trainer.fault),
+            hopeless=bool(self._fault),
             lease_lost=self._lease.lost,
             written=self._saver.written,
             failed=self._saver.failed,
@@ -150,7 +156,7 @@ class TrainingLoop:
             )
         if signs.hopeless:
             self._finish_saving()
-            raise UserError(next(filter(None, self._group.gather_texts(self._trainer.fault))))
+            self._raise_faults()
         clips_after = self._clips_seen + self._plan.global_clips
         if all_finite:
             optim, scale = self._config.optim, self._plan.lr_scale
@@ -162,6 +168,20 @@ class TrainingLoop:
             self._skip(clips_after)
         self._window.count(self._plan.global_clips, time.monotonic() - started)
         return signs
+
+    @contextlib.contextmanager
+    def _told_to_all(self) -> Iterator[None]:
+        """Keep a mistake of this rank until the ranks meet: one that left alone would let the others wait."""
+        try:
+            yield
+        except UserError as error:
+            self._fault = self._fault or str(error)
+
+    def _raise_faults(self) -> None:
+        """Raise, on every rank, what one of them has to say to the user."""
+        for fault in self._group.gather_texts(self._fault):
+            if fault:
+                raise UserError(fault)
 
     def _skip(self, clips_after: int) -> None:
         """Count an update that is not applied; too many in a row end the training."""
@@ -205,7 +225,8 @@ class TrainingLoop:
         self._saver.start(provenance)
         self._saved_at = self._clips_seen
         if self._log:
-            self._log.flush_to_disk()
+            with self._told_to_all():
+                self._log.flush_to_disk()
 
     def _settle(self, signs: Signs) -> None:
         self._saver.settle(signs.written, signs.failed)
@@ -218,7 +239,8 @@ class TrainingLoop:
     def _log_saved(self) -> None:
         while self._log and self._saver.published:
             saved = self._saver.published.popleft()
-            self._log.write("checkpoint", saved.clips_seen, blocked_s=saved.blocked_s, durable_s=saved.durable_s)
+            with self._told_to_all():
+                self._log.write("checkpoint", saved.clips_seen, blocked_s=saved.blocked_s, durable_s=saved.durable_s)
 
     def _make_up(self) -> str | None:
         """Measure what was due at the resumed position, where a stop or a kill came before it; returns why to stop."""
@@ -235,7 +257,8 @@ class TrainingLoop:
         if measured is None:
             return self._stop.reason or "a signal to another task"
         if self._log:
-            self._log.write("validation", self._clips_seen, **measured)
+            with self._told_to_all():
+                self._log.write("validation", self._clips_seen, **measured)
         return None
 
     def _draw(self, before: int) -> None:
@@ -243,12 +266,14 @@ class TrainingLoop:
         if self._strips and self._log:
             path = self._strips.draw_if_due(Averaged(self._trainer), before, self._clips_seen)
             if path:
-                self._log.picture("strips", self._clips_seen, path)
+                with self._told_to_all():
+                    self._log.picture("strips", self._clips_seen, path)
 
     def _log_window(self, waited_s: float) -> None:
         if self._log:
             values = self._window.values(waited_s)
-            self._log.write("train", self._clips_seen, **values, skipped_updates=self._num_skipped)
+            with self._told_to_all():
+                self._log.write("train", self._clips_seen, **values, skipped_updates=self._num_skipped)
 
     def _result(self, stop: str | None) -> StageResult:
         path = self._paths.checkpoints / checkpoint.folder_name(self._clips_seen)

@@ -15,6 +15,7 @@ Every line has `kind`, `clips_seen` and `time` (UTC). Kinds:
 After a rollback, lines beyond the resumed position are removed, so that every curve has one value per position.
 """
 
+import contextlib
 import datetime
 import json
 import math
@@ -51,35 +52,50 @@ class ProgressLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._events.close()
+        for part in (self._file, self._events):
+            with contextlib.suppress(OSError):  # lines are flushed one by one; what a full disk has refused stays out
+                part.close()
 
     def write(self, kind: str, clips_seen: int, **values: Any) -> None:
-        """Append one line; numbers also become TensorBoard scalars named `kind/name`."""
+        """Append one line; numbers also become TensorBoard scalars named `kind/name`.
+
+        Raises:
+            UserError: the disk is full.
+        """
         line = {"kind": kind, "clips_seen": clips_seen, "time": _now(), **_plain(values)}
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
-        for name, value in _scalars(values):
-            if kind not in ("start", "end"):
-                self._events.add_scalar(f"{kind}/{name}", value, clips_seen)
-        self._events.flush()
+        with files.explained(self._path):
+            self._file.write(json.dumps(line, allow_nan=False) + "\n")
+            self._file.flush()
+            for name, value in _scalars(values):
+                if kind not in ("start", "end"):
+                    self._events.add_scalar(f"{kind}/{name}", value, clips_seen)
+            self._events.flush()
 
     def picture(self, name: str, clips_seen: int, path: Path) -> None:
-        """Add a PNG file to TensorBoard's events; `progress.jsonl` holds no pictures."""
+        """Add a PNG file to TensorBoard's events; `progress.jsonl` holds no pictures.
+
+        Raises:
+            UserError: the disk is full.
+        """
         import numpy as np
         from PIL import Image
 
-        with Image.open(path) as picture:
+        with files.explained(self._path), Image.open(path) as picture:
             self._events.add_image(name, np.asarray(picture.convert("RGB")), clips_seen, dataformats="HWC")
-        self._events.flush()
+            self._events.flush()
 
     def has(self, kind: str, clips_seen: int) -> bool:
         """True if there is a line of that kind at that position."""
         return has_line(self._path, kind, clips_seen)
 
     def flush_to_disk(self) -> None:
-        """Make the lines so far survive the machine: a checkpoint is about to say that training came this far."""
-        os.fsync(self._file.fileno())
+        """Make the lines so far survive the machine: a checkpoint is about to say that training came this far.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        with files.explained(self._path):
+            os.fsync(self._file.fileno())
 
 
 def has_line(path: Path, kind: str, clips_seen: int | None = None) -> bool:
