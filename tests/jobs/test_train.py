@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,21 +9,15 @@ from pathlib import Path
 
 import pytest
 import submitit
-import torch
 
 from jobs import train
 from tests.jobs import made_up
+from tests.jobs.outcome import assert_equal, final_state, log_lines
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.store import checkpoint
 
 HOME = Path(__file__).parents[2]
-
-
-def log_lines(paths):
-    if not paths.progress_log.exists():
-        return []
-    return [json.loads(line) for line in paths.progress_log.read_text().splitlines() if line.endswith("}")]
 
 
 def start(root, **changes):
@@ -42,18 +35,6 @@ def wait_until(condition, process, seconds=60):
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-def final_state(paths, run):
-    found = checkpoint.newest(paths.checkpoints, signature(run))
-    return {part: found.load(part) for part in checkpoint.PARTS}
-
-
-def assert_same(first, second):
-    for part in checkpoint.PARTS:
-        assert first[part].keys() == second[part].keys()
-        for name, tensor in first[part].items():
-            assert torch.equal(tensor, second[part][name]), (part, name)
 
 
 def seen_beyond(paths, clips):
@@ -83,28 +64,12 @@ def test_killed_and_resumed_is_bit_for_bit_the_run_that_was_not(tmp_path, uninte
         found = checkpoint.newest(paths.checkpoints, signature(run))
         assert found is None or found.clips_seen < 300
     assert train.run(run, made_up.partition(tmp_path)).complete
-    assert_same(final_state(paths, run), final_state(uninterrupted, run))
+    assert_equal(final_state(paths), final_state(uninterrupted))
     train_lines = [line for line in log_lines(paths) if line["kind"] == "train"]
     assert [line["clips_seen"] for line in train_lines] == list(range(6, 301, 6))
     reference = {line["clips_seen"]: line["loss"] for line in log_lines(uninterrupted) if line["kind"] == "train"}
     assert {line["clips_seen"]: line["loss"] for line in train_lines} == reference
     assert sum(line["kind"] == "start" for line in log_lines(paths)) in (2, 3)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
-def test_a_signal_ends_in_one_checkpoint_and_a_clean_result(tmp_path, number):
-    changes = {"train__total_clips": 60_000, "train__checkpoint_every_clips": 30_000}
-    run = made_up.config(**changes)
-    paths = made_up.write_latents(run, made_up.partition(tmp_path))
-    process = start(tmp_path, **changes)
-    wait_until(lambda: seen_beyond(paths, 0), process)
-    os.kill(process.pid, number)
-    said, _ = process.communicate(timeout=30)
-    assert process.returncode == 0, said
-    (folder,) = checkpoint.folders(paths.checkpoints)
-    found = checkpoint.newest(paths.checkpoints, signature(run))
-    assert found.path == folder
-    assert f"complete=False stopped by {number.name} at {found.clips_seen:,} of 60,000 clips, saved" in said
 
 
 def test_the_time_limit_saves_and_hands_back(tmp_path):
@@ -128,7 +93,7 @@ def test_two_ranks_train_as_one(tmp_path, uninterrupted, monkeypatch):
     run = made_up.config(train__total_clips=300)
     paths = made_up.write_latents(run, made_up.partition(tmp_path))
     assert [result.complete for result in two_ranks(tmp_path, run, monkeypatch)] == [True, True]
-    state, reference = final_state(paths, run), final_state(uninterrupted, run)
+    state, reference = final_state(paths), final_state(uninterrupted)
     for part in ("model", "ema"):
         for name, tensor in reference[part].items():
             assert (state[part][name] - tensor).norm() <= 1e-3 * tensor.norm() + 1e-6, name
@@ -155,7 +120,7 @@ def test_a_damaged_checkpoint_falls_back_with_a_line_and_never_to_zero(tmp_path,
     run, where = made_up.config(), made_up.partition(tmp_path)
     paths = made_up.write_latents(run, where)
     train.run(run, where)
-    reference = final_state(paths, run)
+    reference = final_state(paths)
     newest, *older = checkpoint.folders(paths.checkpoints)
     (newest / "checkpoint.json").unlink()
     capsys.readouterr()
@@ -163,7 +128,7 @@ def test_a_damaged_checkpoint_falls_back_with_a_line_and_never_to_zero(tmp_path,
     said = capsys.readouterr().out
     assert f"skipping the damaged checkpoint {newest}: it has no checkpoint.json" in said
     assert f"resuming from {older[0]}" in said
-    assert_same(final_state(paths, run), reference)
+    assert_equal(final_state(paths), reference)
     for folder in checkpoint.folders(paths.checkpoints):
         (folder / "checkpoint.json").unlink()
     with pytest.raises(UserError, match=r"every checkpoint .* is damaged"):
