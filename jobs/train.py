@@ -90,7 +90,9 @@ def _check_same_run(config: RunConfig, paths: RunPaths) -> None:
     Raises:
         UserError: it does; the fields that differ are named.
     """
-    if not paths.run_config.exists():
+    with files.explained(paths.run):
+        is_new = not paths.run_config.exists()
+    if is_new:
         return
     first = strict.load(RunConfig, paths.run_config)
     if signature(first) != signature(config):

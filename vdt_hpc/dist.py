@@ -88,6 +88,7 @@ class ProcessGroup:
     def _join(self, folder: Path) -> None:
         from torch import distributed
 
+        _require_writable(folder)
         address = folder / f"rendezvous-{self.task.job_id}.json"
         if self.task.rank == 0:
             # Port 0: the system chooses a free one, so that jobs on one node cannot collide.
@@ -236,6 +237,14 @@ def device_of(task: Task) -> "torch.device":
     index = 0 if torch.cuda.device_count() == 1 else task.local_rank
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
+
+
+def _require_writable(folder: Path) -> None:
+    """Raise on every rank alike where rank 0 could not announce itself, so that none waits for it."""
+    probe = folder / f".{socket.gethostname()}-{os.getpid()}.tmp"
+    with files.explained(folder):
+        probe.write_text("a byte or two\n", encoding="utf-8")
+        probe.unlink()
 
 
 def _wait_for_address(path: Path) -> tuple[str, int]:
