@@ -211,13 +211,15 @@ def _complete(names: Iterable[str]) -> bool:
 
 
 def _has_header(path: Path) -> bool:
-    """True if a file begins as safetensors do, and its tensors fill the rest: the length of a JSON object in 8 bytes,
-    little-endian, then the object, which says where each tensor lies."""
+    """True if a file begins as safetensors do, and its tensors fill the rest.
+
+    That is: the length of a JSON object in 8 bytes, little-endian, then the object, which says where each tensor lies.
+    """
     with path.open("rb") as file:
         num_bytes = int.from_bytes(file.read(8), "little")
         num_data = path.stat().st_size - 8 - num_bytes
         try:
-            header = json.loads(file.read(num_bytes)) if num_data >= 0 else None
+            header = json.loads(file.read(num_bytes) if num_data >= 0 else b"")
             places = sorted(entry["data_offsets"] for name, entry in header.items() if name != "__metadata__")
             ends = [0, *(end for _, end in places)]
             return all(start == end for (start, _), end in zip(places, ends, strict=False)) and ends[-1] == num_data
