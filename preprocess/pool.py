@@ -6,29 +6,47 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from vdt_hpc.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 
 
 @contextlib.contextmanager
 def worker_processes(num_workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of fresh (spawned) processes; on an error the work that has not begun is dropped."""
+    """A pool of fresh (spawned) processes; on an error the work that has not begun is dropped.
+
+    Raises:
+        UserError: a worker was killed from outside.
+    """
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_worker)
     try:
         yield pool
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process was killed, perhaps for want of memory; run the same command again to go on"
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _end_with_parent() -> None:
-    """Workers of a killed parent would wait for work for ever: watch the parent and leave with it."""
+def _begin_worker() -> None:
+    """Leave stops to the parent, and leave with it.
+
+    Slurm signals every process of a task. Workers of a killed parent would wait for work for ever.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
     sentinel = parent.sentinel

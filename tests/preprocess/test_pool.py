@@ -1,0 +1,71 @@
+"""Worker processes of the stage `streets` that get a signal of their own."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from preprocess import streets
+from vdt_hpc.experiment.paths import paths_for
+
+SETTINGS = {"num_train_clips": 6, "num_val_clips": 1, "num_test_clips": 1, "frame_width_px": 64, "frame_height_px": 32}
+
+
+@pytest.fixture
+def at_work(bench):
+    """The stage as a process, and a worker of its pool that has made something."""
+    run = bench(streets=SETTINGS)
+    process = run.start("streets", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    frames, deadline = paths_for(run.config, run.partition).frames, time.monotonic() + 60
+    while not any(frames.rglob("*.png")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    yield run, process, workers
+    process.kill()
+    process.communicate()
+
+
+def wait_for_end_of(pids):
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_stop_that_reaches_a_worker_alone_is_left_to_the_task(at_work, number):
+    run, process, workers = at_work
+    os.kill(workers[0], number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, output + errors
+    assert "Traceback" not in errors
+    wait_for_end_of(workers)
+    assert "nothing to do" in streets.run(run.config, run.partition).summary
+
+
+def test_a_stop_of_all_processes_is_a_clean_end_and_the_next_start_goes_on(at_work):
+    run, process, workers = at_work
+    for pid in [*workers, process.pid]:
+        os.kill(pid, signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, output + errors
+    assert "Traceback" not in errors
+    wait_for_end_of(workers)
+    assert streets.run(run.config, run.partition).complete
+
+
+def test_a_killed_worker_is_one_line_and_the_next_start_goes_on(at_work):
+    run, process, workers = at_work
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert errors.splitlines()[-1] == (
+        "vdt_hpc.errors.UserError: a worker process was killed, perhaps for want of memory; "
+        "run the same command again to go on"
+    )
+    wait_for_end_of(workers)
+    assert streets.run(run.config, run.partition).complete
