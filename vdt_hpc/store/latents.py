@@ -119,11 +119,15 @@ def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a folder, or None where there is none.
 
     Raises:
-        UserError: the manifest is damaged.
+        UserError: the manifest is damaged, or the folder may not be read.
     """
     path = folder / MANIFEST
-    if not path.exists():
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; choose a root that you may use") from None
     content = files.read_json(path)
     content.pop("fingerprint", None)
     try:
