@@ -3,6 +3,8 @@
 A paused rank leaves a file beside its log, and waits until the test has made the file `go` there.
 """
 
+import ctypes
+import errno
 import hashlib
 import os
 import threading
@@ -235,3 +237,26 @@ def _on_forward(hook):
 
     trainer.Trainer.__init__ = init
     first(loop.TrainingLoop, "_result", leave)
+
+
+def second_save_full_on_rank_1():
+    """Rank 1 finds the disk full when it writes its share of the second checkpoint."""
+    written = []
+
+    def write(*_):
+        written.append(None)
+        if rank() == 1 and len(written) > len(checkpoint.PARTS):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    first(checkpoint_writing, "_write", write)
+
+
+def without_privileges():
+    """Give up what lets root use files in spite of their permissions: the first capabilities of capabilities(7)."""
+    libc = ctypes.CDLL(None)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, sets) == 0
+    for effective in (0, 3):
+        sets[effective] = 0
+    assert libc.capset(header, sets) == 0
