@@ -143,3 +143,27 @@ def test_a_crash_is_one_line_that_names_the_log(encoded):
     assert process.returncode == 1
     assert errors.startswith("error: stage train crashed on task 0: it ended without a result")
     assert ".err" in errors
+
+
+def controller_of(process):
+    """The process that starts the tasks: the only one of the launcher's offspring that runs submitit's module."""
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    program, *_ = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+    if b"python" in program:
+        return child
+    return Path(f"/proc/{child}/task/{child}/children").read_text().split()[0]
+
+
+def test_a_task_that_is_killed_while_it_starts_does_not_leave_the_other_waiting(encoded, tmp_path):
+    partition = tmp_path / "two.yaml"
+    partition.write_text("name: two\nexecutor: local\ntasks_per_node: 2\nmax_clips_per_gpu: 2\nsetup: ['true']\n")
+    process = encoded.start("launch", *LONG, "--partition", partition, "--run", "smoke")
+    jobs = encoded.root / "smoke" / "jobs"
+    wait_for(lambda: len(list(jobs.glob("*/*_log.out"))) == 2)
+    controller = controller_of(process)
+    wait_for(lambda: len(Path(f"/proc/{controller}/task/{controller}/children").read_text().split()) == 2)
+    rank1 = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()[1]
+    os.kill(int(rank1), signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert errors.startswith("error: stage train crashed on task ")

@@ -80,6 +80,7 @@ def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int) -> bool:
     """Copy task 0's output to ours until the job has ended; returns whether it was asked to stop."""
     interrupts = 0
     failed_since: float | None = None
+    all_started = False
     position = 0
     while True:
         ended = job.done()  # asked before reading, so that the last bytes are read after the end
@@ -87,7 +88,12 @@ def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int) -> bool:
             position = _copy_from(_log(job, 0), position)
             if ended:
                 return interrupts > 0
-            if failed_since is None and _any_failed(job, folder, num_tasks):
+            num_running = len(_tasks(job))
+            all_started = all_started or num_running == num_tasks
+            # A task that was killed says nothing; the others may wait for it for long.
+            num_silent = num_tasks - num_running - len(outcomes := _outcomes(job, folder, num_tasks))
+            failed = any(outcome.status in ("error", "crashed") for outcome in outcomes)
+            if failed_since is None and (failed or (all_started and num_silent > 0)):
                 failed_since = time.monotonic()
             if failed_since is not None and time.monotonic() - failed_since > GRACE_S:
                 _kill(job)
@@ -96,7 +102,8 @@ def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int) -> bool:
             interrupts += 1
             if interrupts == 1:
                 print("\nstopping: the tasks save and end (once more to kill them)", file=sys.stderr, flush=True)
-                os.kill(int(job.job_id), signal.SIGTERM)  # the controller passes it to every task
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(_controller(job), signal.SIGTERM)  # which passes it to every task
             else:
                 _kill(job)
 
@@ -114,9 +121,33 @@ def _copy_from(path: Path, position: int) -> int:
     return position + len(gained)
 
 
-def _any_failed(job: "submitit.Job[Any]", folder: Path, num_tasks: int) -> bool:
-    outcomes = (Outcome.read(folder, job.job_id, rank) for rank in range(num_tasks))
-    return any(outcome is not None and outcome.status in ("error", "crashed") for outcome in outcomes)
+def _outcomes(job: "submitit.Job[Any]", folder: Path, num_tasks: int) -> list[Outcome]:
+    """Outcomes of the tasks that have one."""
+    found = (Outcome.read(folder, job.job_id, rank) for rank in range(num_tasks))
+    return [outcome for outcome in found if outcome is not None]
+
+
+def _controller(job: "submitit.Job[Any]") -> int:
+    """Process id of what starts the tasks: the job itself or, where there are set-up lines, its shell's child."""
+    pid = int(job.job_id)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+        children = _children(pid)
+        if program != os.fsencode(sys.executable) and children:
+            return children[0]
+    return pid
+
+
+def _tasks(job: "submitit.Job[Any]") -> list[int]:
+    """Process ids of the tasks that run."""
+    return _children(_controller(job))
+
+
+def _children(pid: int) -> list[int]:
+    """Process ids of a process's children, as Linux lists them under /proc."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 def _outcome(job: "submitit.Job[Any]", folder: Path, rank: int, interrupted: bool) -> Outcome:
@@ -135,11 +166,10 @@ def _last_line(path: Path) -> str:
 
 
 def _kill(job: "submitit.Job[Any]") -> None:
-    """Kill every task, then their controller ends by itself (Linux lists a process's children under /proc)."""
-    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-        children = Path(f"/proc/{job.job_id}/task/{job.job_id}/children").read_text().split()
-        for child in children:
-            os.kill(int(child), signal.SIGKILL)
+    """Kill every task; their controller then ends by itself."""
+    for task in _tasks(job):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(task, signal.SIGKILL)
 
 
 @contextlib.contextmanager
