@@ -8,12 +8,13 @@ from jobs import examples, resume, schedule
 from jobs.agreement import Signs, agree
 from jobs.ahead import Ahead
 from jobs.holding import RunLease
+from jobs.measuring import Measuring
 from jobs.opening import open_moments
 from jobs.progress_log import ProgressLog
 from jobs.saver import Saver
 from jobs.strips import Strips, take_back
 from jobs.trainer import Trainer
-from jobs.validation import Averaged, Validation
+from jobs.validation import Validation
 from jobs.window import Window
 from vdt_hpc.dist import ProcessGroup, StopFlag, seconds_left
 from vdt_hpc.errors import UserError
@@ -60,10 +61,11 @@ class TrainingLoop:
         self._share = examples.Share(config, plan, group.task.rank, moments)
         val_moments = open_moments(latents, "val", group, memory_gb, stop.__bool__, config.train.num_val_clips)
         self._trainer = Trainer(config, plan, group)
-        self._validation = Validation(config, val_moments, group, self._trainer, stop.__bool__)
+        validation = Validation(config, val_moments, group, self._trainer, stop.__bool__)
         self._commit = code_commit() if self._main else ""
         self._clips_seen = self._resume()
-        self._strips = Strips(config, latents, group.device, paths.strips, stop.__bool__) if self._main else None
+        strips = Strips(config, latents, group.device, paths.strips, stop.__bool__) if self._main else None
+        self._measuring = Measuring(config, validation, strips, self._trainer, group)
         self._saved_at = self._clips_seen
         self._saver = Saver(paths.checkpoints, self._trainer.state(), group, config.train, lease.token, lease.check)
         self._window = Window(config, partition, group.device)
@@ -98,11 +100,7 @@ class TrainingLoop:
 
     def _train(self, ahead: "Ahead[Update]", progress: Progress | None) -> StageResult:
         train, step = self._config.train, self._plan.global_clips
-        if self._validation.num_examples == 0 and self._main:
-            print("no validation clips: no validation loss is measured", flush=True)
-        stop = self._make_up()
-        if not stop and self._clips_seen:
-            self._draw(self._clips_seen - step)
+        stop = self._measure(self._clips_seen - step) if self._clips_seen else None
         while not stop and self._clips_seen < train.total_clips:
             before = self._clips_seen
             signs = self._one_update(ahead)
@@ -119,10 +117,7 @@ class TrainingLoop:
             due = schedule.crosses(train.checkpoint_every_clips, before, self._clips_seen)
             if finished or stop or signs.save_due or due:
                 self._save()
-            if finished or schedule.crosses(train.val_every_clips, before, self._clips_seen):
-                stop = stop or self._look()
-            if not stop:
-                self._draw(before)
+            stop = stop or self._measure(before)
         if self._saved_at < self._clips_seen:  # a stop came during validation
             self._save()
         self._finish_saving()
@@ -242,32 +237,12 @@ class TrainingLoop:
             with self._told_to_all():
                 self._log.write("checkpoint", saved.clips_seen, blocked_s=saved.blocked_s, durable_s=saved.durable_s)
 
-    def _make_up(self) -> str | None:
-        """Measure what was due at the resumed position, where a stop or a kill came before it; returns why to stop."""
-        every, here = self._config.train.val_every_clips, self._clips_seen
-        due = here >= self._config.train.total_clips or schedule.crosses(every, here - self._plan.global_clips, here)
-        missing = self._log is not None and not self._log.has("validation", here)
-        return self._look() if self._group.any(here > 0 and due and missing) else None
-
-    def _look(self) -> str | None:
-        """Measure the validation loss; returns why to stop, if a stop came meanwhile."""
-        if not self._validation.num_examples:
-            return None
-        measured = self._validation.measure()
-        if measured is None:
-            return self._stop.reason or "a signal to another task"
-        if self._log:
-            with self._told_to_all():
-                self._log.write("validation", self._clips_seen, **measured)
-        return None
-
-    def _draw(self, before: int) -> None:
-        """Draw a film strip if one is due, on task 0; the others wait for it where they next meet."""
-        if self._strips and self._log:
-            path = self._strips.draw_if_due(Averaged(self._trainer), before, self._clips_seen)
-            if path:
-                with self._told_to_all():
-                    self._log.picture("strips", self._clips_seen, path)
+    def _measure(self, before: int) -> str | None:
+        """Measure what came due since a position; returns why to stop, if a stop came meanwhile."""
+        stopped = False
+        with self._told_to_all():
+            stopped = not self._measuring.measure(before, self._clips_seen, self._log)
+        return (self._stop.reason or "a signal to another task") if stopped else None
 
     def _log_window(self, waited_s: float) -> None:
         if self._log:
@@ -283,6 +258,6 @@ class TrainingLoop:
             return StageResult(
                 f"stopped by {stop} at {self._clips_seen:,} of {total:,} clips, saved", complete=False, outputs=outputs
             )
-        loss = self._validation.last_loss
+        loss = self._measuring.last_loss
         said = "" if loss is None else f", validation loss {loss:.4f}"
         return StageResult(f"trained {self._clips_seen:,} clips{said}", outputs=outputs)

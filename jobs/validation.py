@@ -35,6 +35,8 @@ class Validation:
         self._config, self._moments, self._group = config, moments, group
         self._trainer, self._stop = trainer, stop
         self.num_examples = DRAWS_PER_CLIP * len(moments)
+        if not moments and group.task.rank == 0:
+            print("no validation clips: no validation loss is measured", flush=True)
         self.last_loss: float | None = None
         """What was measured last."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from jobs import gradients, loop, opening, saver, trainer, validation
+from jobs import gradients, loop, measuring, opening, saver, trainer, validation
 from vdt_hpc.store import checkpoint, checkpoint_writing, latents
 
 
@@ -84,11 +84,11 @@ def ending():
     """Pause in the last validation, at the end of the run."""
     at_end = []
 
-    def look(looking):
-        if looking._clips_seen >= looking._config.train.total_clips:
+    def look(measuring_, here, log):
+        if here >= measuring_._config.train.total_clips:
             at_end.append(True)
 
-    first(loop.TrainingLoop, "_look", look)
+    first(measuring.Measuring, "_validate", look)
     first(validation.Validation, "_add", pause_at("ending", when=lambda *_: bool(at_end)))
 
 

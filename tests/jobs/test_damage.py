@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from jobs import train as stage
-from tests.jobs import looking, made_up
+from tests.jobs import aftermath, made_up
 from tests.jobs.ranks import Ranks, train
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
@@ -98,8 +98,8 @@ def test_the_one_before_a_damaged_checkpoint_leads_to_the_same_end(tmp_path, fin
     said = capsys.readouterr().out
     assert said.count(f"skipping the damaged checkpoint {paths.checkpoints / 'clips-000000060'}: ") == 1
     assert f"resuming from {paths.checkpoints / 'clips-000000054'}" in said
-    looking.assert_same_run(paths, finished, RUN)
-    looking.assert_tidy(paths)
+    aftermath.assert_same_run(paths, finished)
+    aftermath.assert_tidy(paths)
     assert not (paths.checkpoints / "evil").exists()
 
 
@@ -111,7 +111,7 @@ def test_the_json_of_another_run_is_one_line(tmp_path, finished):
     with pytest.raises(UserError, match="clips-000000060 belongs to another run") as caught:
         stage.run(RUN, where)
     assert "\n" not in str(caught.value)
-    assert looking.positions(paths, "start") == [0]
+    assert aftermath.positions(paths, "start") == [0]
 
 
 def mount(*words):
@@ -143,36 +143,35 @@ def one_line(job):
 def test_a_disk_that_is_full_while_saving_ends_the_run_in_one_line(small_disk, finished, by_two, world_size):
     said = one_line(Ranks(small_disk.root, {}, world_size))
     assert said.startswith(f"the disk is full: cannot write {small_disk.checkpoints}/.clips-000000054")
-    assert looking.newest(small_disk, RUN).clips_seen == 36
+    assert aftermath.newest(small_disk).clips_seen == 36
     assert not list(small_disk.checkpoints.glob(".*"))
     mount("-o", "remount,size=8m", small_disk.run)
     train(small_disk.root, {}, world_size)
-    assert looking.positions(small_disk, "start") == [0, 36]
-    looking.assert_same_run(small_disk, finished if world_size == 1 else by_two, RUN)
-    looking.assert_tidy(small_disk)
+    assert aftermath.positions(small_disk, "start") == [0, 36]
+    aftermath.assert_same_run(small_disk, finished if world_size == 1 else by_two)
+    aftermath.assert_tidy(small_disk)
 
 
 def test_a_disk_that_is_full_for_one_rank_ends_both(tmp_path, by_two):
     paths = made_up.write_latents(RUN, made_up.partition(tmp_path))
     said = one_line(Ranks(tmp_path, {}, 2, before="tests.jobs.hooks:second_save_full_on_rank_1"))
     assert said.startswith(f"the disk is full: cannot write {paths.checkpoints}/.clips-000000036")
-    assert looking.newest(paths, RUN).clips_seen == 18
-    looking.assert_tidy(paths)
+    assert aftermath.newest(paths).clips_seen == 18
+    aftermath.assert_tidy(paths)
     train(tmp_path, {}, 2)
-    looking.assert_same_run(paths, by_two, RUN)
+    aftermath.assert_same_run(paths, by_two)
 
 
 def test_a_disk_without_a_byte_for_the_log_ends_the_run_in_one_line(small_disk):
     mount("-o", "remount,size=8m", small_disk.run)
     changes = {"train__total_clips": 6_000, "train__checkpoint_every_clips": 2_000}
-    run = made_up.config(**changes)
     job = Ranks(small_disk.root, changes, 2, before="tests.jobs.hooks:training")
     job.wait_for(lambda: all((job.folder / f"{rank}.training").exists() for rank in (0, 1)))
     fill(small_disk.run / "filler")
     (job.folder / "go").touch()
     assert one_line(job).startswith(f"the disk is full: cannot write {small_disk.progress_log}")
-    assert looking.newest(small_disk, run) is None
-    logged = looking.positions(small_disk, "train")
+    assert aftermath.newest(small_disk) is None
+    logged = aftermath.positions(small_disk, "train")
     assert logged == list(range(6, logged[-1] + 1, 6))
 
 
@@ -182,7 +181,7 @@ def test_a_full_disk_when_a_job_starts_is_one_line(small_disk, finished):
     assert one_line(Ranks(small_disk.root, {}, 2)).startswith(f"the disk is full: cannot write {small_disk.run}")
     (small_disk.run / "filler").unlink()
     train(small_disk.root, {})
-    looking.assert_same_run(small_disk, finished, RUN)
+    aftermath.assert_same_run(small_disk, finished)
 
 
 def fill(path):
@@ -203,7 +202,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(tmp_path, finished):
         subprocess.run(["umount", paths.run], check=True)
     assert said.startswith(f"cannot write {paths.jobs}: Read-only file system; choose a root that you may write to")
     train(paths.root, {})
-    looking.assert_same_run(paths, finished, RUN)
+    aftermath.assert_same_run(paths, finished)
 
 
 def test_a_checkpoint_that_may_not_be_read_is_passed_over(tmp_path, finished):
@@ -215,7 +214,7 @@ def test_a_checkpoint_that_may_not_be_read_is_passed_over(tmp_path, finished):
     assert outcome.get("complete"), (outcome, job.said())
     assert f"skipping the damaged checkpoint {newest}: it cannot be read (Permission denied)" in job.said()
     assert f"resuming from {paths.checkpoints / 'clips-000000054'}" in job.said()
-    looking.assert_same_run(paths, finished, RUN)
+    aftermath.assert_same_run(paths, finished)
 
 
 @pytest.mark.parametrize("noun", ["run", "checkpoints", "lease", "latents", "jobs"])
@@ -227,5 +226,5 @@ def test_a_folder_that_may_not_be_used_is_one_line(tmp_path, finished, noun):
     folder.chmod(0o700)
     assert "Permission denied" in said
     assert str(folder) in said
-    assert looking.positions(paths, "start") == [0]
-    assert looking.newest(paths, RUN).clips_seen == 60
+    assert aftermath.positions(paths, "start") == [0]
+    assert aftermath.newest(paths).clips_seen == 60

@@ -11,7 +11,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from tests.jobs import made_up, outcome
+from tests.jobs import aftermath, made_up
 from tests.jobs.ranks import Ranks
 from vdt_hpc.experiment.paths import paths_for
 from vdt_hpc.model import vdt
@@ -121,8 +121,8 @@ def assert_same_draws(trained, name):
 
 def assert_close(trained, name, reference, changes, tolerance):
     """Weights, average and moments are within a relative L2 distance of the reference's; returns the distances."""
-    states = [outcome.final_state(trained.paths(which, changes)) for which in (name, reference)]
-    found = outcome.distances(*states)
+    states = [aftermath.final_state(trained.paths(which, changes)) for which in (name, reference)]
+    found = aftermath.distances(*states)
     assert max(found.values()) <= tolerance, found
     return found
 
@@ -135,7 +135,7 @@ def largest_deviation(first, second):
 
 def assert_curves_lie_on_each_other(paths, reference, tolerance):
     for kind, value in (("train", "loss"), ("train", "grad_norm"), ("validation", "val_loss")):
-        curves = [outcome.curve(which, kind, value) for which in (paths, reference)]
+        curves = [aftermath.curve(which, kind, value) for which in (paths, reference)]
         assert len(curves[1]) == (64 if kind == "train" else 2)
         deviation = largest_deviation(*curves)
         print(f"{paths.run.name}: {value} deviates by at most {deviation:.1e}")
@@ -147,12 +147,12 @@ def test_the_reference_draws_each_position_and_learns(trained):
     assert trained.drawn["whole-fp32"] == trained.drawn["whole"]
     assert len(set.union(*trained.drawn["whole"].values())) == TOTAL
     paths = trained.paths("whole")
-    state = outcome.final_state(paths)["model"]
+    state = aftermath.final_state(paths)["model"]
     initial = vdt.build(paths.config, paths.config.seed).state_dict()
     for name, tensor in initial.items():
         if name.endswith("weight") and "y_embedder" not in name:
             assert (state[name] - tensor).norm() > 0.01 * tensor.norm(), name
-    losses = list(outcome.curve(paths, "train", "loss").values())
+    losses = list(aftermath.curve(paths, "train", "loss").values())
     assert sum(losses[-8:]) < 0.8 * sum(losses[:8])
 
 
@@ -166,7 +166,7 @@ def test_in_double_precision_all_spreads_compute_the_same(trained, spread):
     for limit in LIMITS:
         found = assert_close(trained, f"{spread}-{limit}", "whole", DOUBLE, 1e-9)
         print(f"{spread} ranks, {limit} at once:", {name: f"{value:.1e}" for name, value in found.items()})
-        (start,) = outcome.log_lines(trained.paths(f"{spread}-{limit}"), "start")
+        (start,) = aftermath.log_lines(trained.paths(f"{spread}-{limit}"), "start")
         assert start["world_size"] == spread
 
 
@@ -180,9 +180,9 @@ def test_in_single_precision_the_curves_lie_on_each_other(trained, spread):
 def one_leg(trained, name, changes, world_size, until, number):
     """Train until beyond a position, then send a signal to all ranks."""
     paths = trained.paths(name, changes)
-    until = max(until, outcome.newest_clips(paths) + BATCH)
+    until = max(until, aftermath.newest_clips(paths) + BATCH)
     ranks = trained.start([(name, changes, 2)], world_size, before="tests.jobs.test_elastic:tell_draws_slowly")
-    ranks.wait_for(lambda: any(line["clips_seen"] >= until for line in outcome.log_lines(paths, "train")))
+    ranks.wait_for(lambda: any(line["clips_seen"] >= until for line in aftermath.log_lines(paths, "train")))
     ranks.kill(number)
     outcomes = ranks.outcomes()
     trained.note(ranks)
@@ -205,7 +205,7 @@ def test_a_run_moves_from_4_to_2_to_3_to_1_ranks(trained, name, changes, toleran
     one_leg(trained, name, changes, 3, stops[2], signal.SIGTERM)
     trained.finish(trained.start([(name, changes, 2)], 1))
     paths, reference = trained.paths(name, changes), "whole" if changes is DOUBLE else "whole-fp32"
-    starts = outcome.log_lines(paths, "start")
+    starts = aftermath.log_lines(paths, "start")
     assert [line["world_size"] for line in starts] == [4, 2, 3, 1]
     assert 0 == starts[0]["clips_seen"] < starts[1]["clips_seen"] <= starts[2]["clips_seen"] < starts[3]["clips_seen"]
     assert_same_draws(trained, name)
@@ -224,9 +224,9 @@ def test_a_batch_that_follows_the_gpus_takes_the_learning_rate_along(trained, wo
     }
     trained.finish(trained.start([(name, changes, limit)], world_size))
     paths = trained.paths(name, changes)
-    (start,) = outcome.log_lines(paths, "start")
+    (start,) = aftermath.log_lines(paths, "start")
     assert start["global_clips"] == world_size * limit
-    rates = outcome.curve(paths, "train", "lr")
+    rates = aftermath.curve(paths, "train", "lr")
     assert list(rates) == list(range(world_size * limit, 25, world_size * limit))
     assert list(rates.values()) == pytest.approx([peak * world_size * limit / 4] * len(rates))
     assert sorted(trained.drawn[name]) == list(range(24))

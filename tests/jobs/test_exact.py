@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from tests.jobs import made_up, outcome
+from tests.jobs import aftermath, made_up
 from tests.jobs.ranks import Ranks, train
 from vdt_hpc.store import checkpoint
 
@@ -72,7 +72,7 @@ class Killing:
         self.resumed_at = []
 
     def kill_one(self, aim):
-        expected, found = outcome.newest_clips(self.paths), self._staging()
+        expected, found = aftermath.newest_clips(self.paths), self._staging()
         ranks = Ranks(self._root, self._changes, self._world_size, before=BEFORE)
         self._wait(ranks, aim, expected)
         ranks.kill()
@@ -84,7 +84,7 @@ class Killing:
             assert ("resuming from" in ranks.said()) == (expected > 0)
             self.resumed_at.append(expected)
         assert "damaged" not in ranks.said()
-        assert outcome.newest_clips(self.paths) >= expected
+        assert aftermath.newest_clips(self.paths) >= expected
         self.hits["start" if not started else "save" if self._staging() - found else "training"] += 1
 
     def _wait(self, ranks, aim, resumed_at):
@@ -105,11 +105,11 @@ class Killing:
         ranks.wait_for(lambda: time.monotonic() >= until or self._clips() >= limit)
 
     def _started(self, ranks):
-        lines = outcome.log_lines(self.paths, "start")
+        lines = aftermath.log_lines(self.paths, "start")
         return [line for line in lines if line["job"] == f"{ranks.folder.name}-0"]
 
     def _clips(self):
-        return max((line["clips_seen"] for line in outcome.log_lines(self.paths, "train")), default=0)
+        return max((line["clips_seen"] for line in aftermath.log_lines(self.paths, "train")), default=0)
 
     def _staging(self):
         return set(self.paths.checkpoints.glob(".clips-*.tmp"))
@@ -120,7 +120,7 @@ def train_uninterrupted(root, changes, world_size):
     paths = made_up.write_latents(made_up.config(**changes), made_up.partition(root))
     ranks = Ranks(root, changes, world_size, before=BEFORE)
     began = time.monotonic()
-    ranks.wait_for(lambda: outcome.log_lines(paths, "start"))
+    ranks.wait_for(lambda: aftermath.log_lines(paths, "start"))
     started = time.monotonic()
     assert all(ended.get("complete") for ended in ranks.outcomes()), ranks.said()
     training_s = time.monotonic() - started
@@ -129,15 +129,15 @@ def train_uninterrupted(root, changes, world_size):
 
 def assert_same_run(paths, reference):
     """The same tensors, the same curves with one line per position, and nothing left over."""
-    outcome.assert_equal(outcome.final_state(paths), outcome.final_state(reference))
+    aftermath.assert_equal(aftermath.final_state(paths), aftermath.final_state(reference))
     train_config = paths.config.train
-    losses = outcome.curve(paths, "train", "loss")
-    assert losses == outcome.curve(reference, "train", "loss")
+    losses = aftermath.curve(paths, "train", "loss")
+    assert losses == aftermath.curve(reference, "train", "loss")
     assert list(losses) == list(range(BATCH, train_config.total_clips + 1, BATCH))
-    measured = outcome.curve(paths, "validation", "val_loss")
-    assert measured == outcome.curve(reference, "validation", "val_loss")
+    measured = aftermath.curve(paths, "validation", "val_loss")
+    assert measured == aftermath.curve(reference, "validation", "val_loss")
     assert len(measured) == -(-train_config.total_clips // train_config.val_every_clips)
-    assert len(outcome.log_lines(paths, "end")) == 1
+    assert len(aftermath.log_lines(paths, "end")) == 1
     assert not list(paths.checkpoints.glob(".*"))
     assert len(checkpoint.folders(paths.checkpoints)) == train_config.keep_checkpoints
     assert all(checkpoint.read(folder) for folder in checkpoint.folders(paths.checkpoints))
@@ -164,6 +164,6 @@ def test_killed_at_any_moment_is_bit_for_bit_the_run_that_was_not(tmp_path, worl
     print(f"kills: {dict(killing.hits)}; training began at {killing.resumed_at}")
     assert killing.hits.total() == num_kills
     assert num_kills < 25 or min(killing.hits[where] for where in ("start", "training", "save")) >= 1
-    assert outcome.newest_clips(killing.paths) < changes["train__total_clips"]
+    assert aftermath.newest_clips(killing.paths) < changes["train__total_clips"]
     train(tmp_path / "killed", changes, world_size, before=BEFORE)
     assert_same_run(killing.paths, reference)

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from tests.jobs import looking, made_up
+from tests.jobs import aftermath, made_up
 from tests.jobs.ranks import Ranks, train
 from vdt_hpc.store import checkpoint
 
@@ -37,7 +37,7 @@ def exact(tmp_path_factory):
     root, run = tmp_path_factory.mktemp("exact"), made_up.config(**EXACT)
     paths = made_up.write_latents(run, made_up.partition(root))
     train(root, EXACT, 2)
-    return looking.state(paths, run)
+    return aftermath.final_state(paths)
 
 
 def test_a_gradient_that_is_not_a_number_on_one_rank_is_skipped_by_all(tmp_path):
@@ -47,9 +47,9 @@ def test_a_gradient_that_is_not_a_number_on_one_rank_is_skipped_by_all(tmp_path)
     assert_complete(job)
     assert job.said().count("skipped: its loss or gradient is not finite") == 1
     assert "update to clip 18 skipped" in job.said()
-    skipped = {line["clips_seen"]: line["skipped_updates"] for line in looking.lines(paths, "train")}
+    skipped = {line["clips_seen"]: line["skipped_updates"] for line in aftermath.log_lines(paths, "train")}
     assert [skipped[clips] for clips in (12, 18, 60)] == [0, 1, 1]
-    for tensors in looking.state(paths, run).values():
+    for tensors in aftermath.final_state(paths).values():
         assert all(tensor.isfinite().all() for tensor in tensors.values())
 
 
@@ -59,13 +59,13 @@ def test_gradients_that_stay_not_a_number_end_the_run(tmp_path):
     paths = made_up.write_latents(run, made_up.partition(tmp_path))
     said = errors(faulty(tmp_path, "nan_from_the_fifth_on_rank_1", **changes))
     assert "3 updates in a row, up to clip 42, had a loss or gradient that is not finite" in said
-    found = looking.newest(paths, run)
+    found = aftermath.newest(paths)
     assert f"the last good checkpoint is {found.path};" in said
     for part in checkpoint.PARTS:
         assert all(tensor.isfinite().all() for tensor in found.load(part).values())
-    looking.assert_tidy(paths)
+    aftermath.assert_tidy(paths)
     train(tmp_path, changes, 2)
-    assert looking.newest(paths, run).clips_seen == 60
+    assert aftermath.newest(paths).clips_seen == 60
 
 
 def test_weights_that_are_infinite_are_not_published(tmp_path):
@@ -75,10 +75,10 @@ def test_weights_that_are_infinite_are_not_published(tmp_path):
     assert said.startswith(
         "x_embedder.proj.weight is no longer finite at clip 54, so nothing was saved; lower optim.lr"
     )
-    assert looking.newest(paths, run).clips_seen == 36
-    looking.assert_tidy(paths)
+    assert aftermath.newest(paths).clips_seen == 36
+    aftermath.assert_tidy(paths)
     train(tmp_path, {}, 2)
-    assert looking.newest(paths, run).clips_seen == 60
+    assert aftermath.newest(paths).clips_seen == 60
 
 
 @pytest.mark.parametrize("fault", ["no_memory_forward", "no_memory_backward"])
@@ -96,7 +96,7 @@ def test_too_little_memory_on_one_rank_changes_nothing_but_the_pace(tmp_path, ex
     if fault == "no_memory_backward":
         found = re.search(r"no memory for 3 clips, (\d+) of (\d+) buckets sent", job.said(1))
         assert 3 <= int(found[1]) < int(found[2])
-    state = looking.state(paths, run)
+    state = aftermath.final_state(paths)
     for part, tensors in exact.items():
         for name, tensor in tensors.items():
             torch.testing.assert_close(state[part][name], tensor, rtol=1e-9, atol=1e-12, msg=f"{part} {name}")
@@ -107,7 +107,7 @@ def test_a_clip_that_does_not_fit_is_one_line_on_every_rank(tmp_path):
     paths = made_up.write_latents(run, made_up.partition(tmp_path))
     said = errors(faulty(tmp_path, "no_memory_at_all"))
     assert said.startswith("out of memory on task 1 with a single clip; use a partition with more memory")
-    assert looking.newest(paths, run).clips_seen == 18
-    looking.assert_tidy(paths)
+    assert aftermath.newest(paths).clips_seen == 18
+    aftermath.assert_tidy(paths)
     train(tmp_path, {}, 2)
-    assert looking.newest(paths, run).clips_seen == 60
+    assert aftermath.newest(paths).clips_seen == 60

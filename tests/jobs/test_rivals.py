@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.jobs import looking, made_up
+from tests.jobs import aftermath, made_up
 from tests.jobs.ranks import Ranks, train
 from vdt_hpc.lease import numbered
 from vdt_hpc.lease.lease import read_holder
@@ -81,9 +81,9 @@ def test_of_two_jobs_one_trains_and_the_other_finds_it_done(tmp_path, paths, ref
     assert summaries[0] == "already trained: 600 clips"
     assert summaries[1].startswith("trained 600 clips")
     assert sum(WAITS in job.said() for job in jobs) == 1
-    assert looking.positions(paths, "start") == [0]
-    looking.assert_same_run(paths, reference, RUN)
-    looking.assert_tidy(paths)
+    assert aftermath.positions(paths, "start") == [0]
+    aftermath.assert_same_run(paths, reference)
+    aftermath.assert_tidy(paths)
 
 
 def test_a_killed_job_is_succeeded_before_its_silence_counts(paths, reference):
@@ -93,9 +93,9 @@ def test_a_killed_job_is_succeeded_before_its_silence_counts(paths, reference):
     assert seconds_until_taken(paths, rival) < 6.0
     trained(rival)
     assert f"being trained by process {owner.processes[0].pid} on this machine" in rival.said()
-    assert looking.positions(paths, "start") == [0, 240]
-    looking.assert_same_run(paths, reference, RUN)
-    looking.assert_tidy(paths)
+    assert aftermath.positions(paths, "start") == [0, 240]
+    aftermath.assert_same_run(paths, reference)
+    aftermath.assert_tidy(paths)
 
 
 def test_a_killed_job_of_another_machine_is_succeeded_after_its_silence(paths, reference):
@@ -108,9 +108,9 @@ def test_a_killed_job_of_another_machine_is_succeeded_after_its_silence(paths, r
     assert seconds_until_taken(paths, rival) > TIMEOUT_S - TIMEOUT_S / 8 - 0.1
     trained(rival)
     assert f"being trained by process {owner.processes[0].pid} of host node7" in rival.said()
-    assert looking.positions(paths, "start") == [0, 240]
-    looking.assert_same_run(paths, reference, RUN)
-    looking.assert_tidy(paths)
+    assert aftermath.positions(paths, "start") == [0, 240]
+    aftermath.assert_same_run(paths, reference)
+    aftermath.assert_tidy(paths)
 
 
 def snapshot(paths):
@@ -138,9 +138,9 @@ def test_a_job_that_wakes_up_when_another_has_taken_over_does_no_harm(paths, ref
     assert snapshot(paths) == before
     go(rival)
     trained(rival)
-    assert looking.positions(paths, "start") == [0, 240 if moment == "at_240" else 180]
-    looking.assert_same_run(paths, reference, RUN)
-    looking.assert_tidy(paths)
+    assert aftermath.positions(paths, "start") == [0, 240 if moment == "at_240" else 180]
+    aftermath.assert_same_run(paths, reference)
+    aftermath.assert_tidy(paths)
 
 
 def test_on_slurm_the_second_job_leaves(paths):
@@ -151,4 +151,4 @@ def test_on_slurm_the_second_job_leaves(paths):
     assert read_holder(paths.lease).pid == owner.processes[0].pid
     go(owner)
     trained(owner)
-    assert looking.positions(paths, "start") == [0]
+    assert aftermath.positions(paths, "start") == [0]

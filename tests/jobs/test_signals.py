@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs import looking, made_up
+from tests.jobs import aftermath, made_up
 from tests.jobs.ranks import Ranks, train
 from vdt_hpc.lease.lease import Lease, read_holder
 from vdt_hpc.lease.owner import Owner
@@ -68,15 +68,15 @@ def test_a_run_stopped_in_every_phase_ends_as_the_one_that_was_not(tmp_path, ref
     for (phase, clips), number in zip(PHASES.items(), itertools.cycle(signals), strict=False):
         job = stop_in(tmp_path, phase, ranks, number)
         assert assert_stopped(job, number, ranks) == clips, (phase, job.outcomes())
-        looking.assert_tidy(paths)
-        found = looking.newest(paths, RUN)
+        aftermath.assert_tidy(paths)
+        found = aftermath.newest(paths)
         assert (found.clips_seen if found else None) == clips, phase
         if phase in ("validating", "ending"):  # made up at the next start
-            assert clips not in looking.positions(paths, "validation")
+            assert clips not in aftermath.positions(paths, "validation")
     train(tmp_path, {}, 2)
-    looking.assert_same_run(paths, reference, RUN)
-    looking.assert_tidy(paths)
-    assert looking.positions(paths, "start") == [0, 12, 24, 30, 60]
+    aftermath.assert_same_run(paths, reference)
+    aftermath.assert_tidy(paths)
+    assert aftermath.positions(paths, "start") == [0, 12, 24, 30, 60]
 
 
 @pytest.mark.parametrize(("ranks", "number"), [([0], signal.SIGUSR2), ([1], signal.SIGTERM), ([0, 1], signal.SIGTERM)])
@@ -110,7 +110,7 @@ def test_a_signal_to_the_thread_that_prepares_examples_stops_the_whole_run(tmp_p
             os.kill(thread, signal.SIGTERM)
     (job.folder / "go").touch()
     assert assert_stopped(job, signal.SIGTERM, [0]) == 12
-    assert looking.newest(paths, RUN).clips_seen == 12
+    assert aftermath.newest(paths).clips_seen == 12
 
 
 @pytest.fixture
@@ -132,8 +132,8 @@ def launched(tmp_path):
         started.append(process)
         return process
 
-    yield run, paths, start
-    left = looking.processes_that_mention(tmp_path)
+    yield paths, start
+    left = aftermath.processes_that_mention(tmp_path)
     for process in started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -146,7 +146,7 @@ def children(pid):
 
 
 def seen(paths):
-    return max(looking.positions(paths, "train"), default=0)
+    return max(aftermath.positions(paths, "train"), default=0)
 
 
 def wait_for(condition, process, seconds=90):
@@ -158,7 +158,7 @@ def wait_for(condition, process, seconds=90):
 
 
 def test_the_launcher_and_a_single_task_pass_a_stop_on(launched):
-    run, paths, start = launched
+    paths, start = launched
     stopped_at = 0
     for aim in ("launcher", "task"):
         process = start()
@@ -174,8 +174,8 @@ def test_the_launcher_and_a_single_task_pass_a_stop_on(launched):
         assert errors.splitlines()[-1].endswith("run the same command again to go on")
         outcomes = [json.loads(path.read_text()) for path in max(paths.jobs.iterdir()).glob("*_outcome.json")]
         assert [outcome["status"] for outcome in outcomes] == ["stopped", "stopped"]
-        found = looking.newest(paths, run)
+        found = aftermath.newest(paths)
         assert found.clips_seen == seen(paths) > stopped_at
         stopped_at = found.clips_seen
-        looking.assert_tidy(paths)
-        assert not looking.processes_that_mention(paths.root)
+        aftermath.assert_tidy(paths)
+        assert not aftermath.processes_that_mention(paths.root)

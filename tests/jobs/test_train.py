@@ -12,7 +12,7 @@ import submitit
 
 from jobs import train
 from tests.jobs import made_up
-from tests.jobs.outcome import assert_equal, final_state, log_lines
+from tests.jobs.aftermath import assert_equal, final_state, log_lines
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.store import checkpoint

@@ -1,10 +1,13 @@
 """What a training run has left on the disk, read back for comparison."""
 
 import json
+import os
+from pathlib import Path
 
 import torch
 
 from vdt_hpc.experiment.signature import signature
+from vdt_hpc.lease.lease import read_holder
 from vdt_hpc.store import checkpoint
 
 
@@ -24,17 +27,27 @@ def curve(paths, kind, value):
     return found
 
 
+def positions(paths, kind):
+    """Positions of a kind of log line, in order."""
+    return [line["clips_seen"] for line in log_lines(paths, kind)]
+
+
+def newest(paths):
+    """The newest checkpoint, None where there is none; none that is named as one may be damaged."""
+    return checkpoint.newest(paths.checkpoints, signature(paths.config), say=_refuse)
+
+
 def final_state(paths):
     """Tensors of the newest checkpoint, by part; that checkpoint is the one with the highest name."""
-    found = checkpoint.newest(paths.checkpoints, signature(paths.config), say=_refuse)
+    found = newest(paths)
     assert found is not None
     assert found.clips_seen >= paths.config.train.total_clips
     return {part: found.load(part) for part in checkpoint.PARTS}
 
 
 def newest_clips(paths):
-    """Position of the newest checkpoint, 0 where there is none; none that is named as one may be damaged."""
-    found = checkpoint.newest(paths.checkpoints, signature(paths.config), say=_refuse)
+    """Position of the newest checkpoint, 0 where there is none."""
+    found = newest(paths)
     return found.clips_seen if found else 0
 
 
@@ -47,11 +60,42 @@ def assert_equal(first, second):
             assert torch.equal(tensor, second[part][name]), (part, name)
 
 
+def assert_same_run(paths, reference):
+    """A run that ended as the one that was never disturbed: its weights, and every number of its log, once."""
+    assert_equal(final_state(paths), final_state(reference))
+    for kind, value in (("train", "loss"), ("validation", "val_loss")):
+        assert curve(paths, kind, value) == curve(reference, kind, value)
+        assert positions(paths, kind) == positions(reference, kind)
+    assert positions(paths, "end") == [paths.config.train.total_clips]
+
+
 def distances(state, reference):
     """Relative L2 distance of the weights, of their average, and of each of the optimizer's moments."""
     vectors = [_vectors(which) for which in (state, reference)]
     assert vectors[0].keys() == vectors[1].keys()
     return {name: float((vectors[0][name] - kept).norm() / kept.norm()) for name, kept in vectors[1].items()}
+
+
+def assert_tidy(paths):
+    """The lease is free, and nothing half-written or temporary is left."""
+    assert read_holder(paths.lease) is None
+    assert not list(paths.checkpoints.glob(".*"))
+    assert not list(paths.jobs.glob("rendezvous*"))
+
+
+def processes_that_mention(text):
+    """Processes other than this one whose command line or environment has a text, as `pid command`."""
+    found = []
+    for path in Path("/proc").iterdir():
+        if not path.name.isdigit() or int(path.name) == os.getpid():
+            continue
+        try:
+            command, environment = (path / "cmdline").read_bytes(), (path / "environ").read_bytes()
+        except OSError:  # it has ended meanwhile
+            continue
+        if str(text).encode() in command + environment:
+            found.append(f"{path.name} {command.replace(bytes(1), b' ').decode()}")
+    return found
 
 
 def _vectors(state):
