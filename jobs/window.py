@@ -1,13 +1,13 @@
 """What a line of the training's log says of the updates since the line before."""
 
 import torch
-from vdt_hpc.model.flops import forward_flops
 
 from jobs.memory import peak_memory_gb
 from jobs.tally import SIZE, Tally
 from vdt_hpc.dist import seconds_left
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.model.flops import forward_flops
 
 PASSES = 3
 """A backward pass takes twice the operations of the forward pass."""
