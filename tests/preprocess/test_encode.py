@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -152,16 +153,19 @@ def test_a_killed_encode_goes_on_at_the_next_shard(encoding, finished):
 
 def test_a_stopped_encode_says_so_and_goes_on(encoding, monkeypatch, finished):
     bench = encoding()
-    flag = dist.StopFlag()
     original = encode.encode_clip
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
 
     def then_stop(*arguments):
-        flag.reason = "SIGTERM"
+        os.kill(os.getpid(), signal.SIGTERM)
         return original(*arguments)
 
-    monkeypatch.setattr(dist.StopFlag, "install", lambda self: flag)
     monkeypatch.setattr(encode, "encode_clip", then_stop)
-    result = run(bench)
+    try:
+        result = run(bench)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     assert (result.complete, result.summary) == (False, "encode: stopped by SIGTERM")
     assert len(shards(folder_of(bench))) == 1
     monkeypatch.undo()

@@ -3,25 +3,25 @@
 import contextlib
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import submitit
 
 from vdt_hpc.cluster.executor import local_executor
 from vdt_hpc.cluster.job import Outcome, StageJob
+from vdt_hpc.cluster.local_tasks import LocalTasks, interrupts_ignored, stop_requests
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.progress import TERMINAL_COLUMNS
 
 POLL_S = 0.1
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
+ASK_AGAIN_S = 1.0
+"""Seconds after which a stop is asked for again: a task that was only just starting has not heard the first time."""
 GRACE_S = 20.0
 """Seconds that the other tasks get to end after one has failed."""
 
@@ -40,10 +40,10 @@ def run_local(job: StageJob, partition: Partition, jobs_folder: Path) -> Outcome
         StageFailed: a task crashed or was killed.
     """
     folder = _new_folder(jobs_folder, job.stage)
-    with _environment_of_tasks(), _interrupts_ignored():
-        started = local_executor(partition, folder).submit(job)
-    with _signals_as_interrupts():
-        interrupted = _follow(started, folder, partition.world_size)
+    with stop_requests() as requests:
+        with _environment_of_tasks(), interrupts_ignored():
+            started = local_executor(partition, folder).submit(job)
+        interrupted = _follow(started, folder, partition.world_size, requests)
     outcomes = [_outcome(started, folder, rank, interrupted) for rank in range(partition.world_size)]
     # When one task ends with a word for the user, the others may crash for want of it: the word comes first.
     for outcome in outcomes:
@@ -76,36 +76,31 @@ def _log(job: "submitit.Job[Any]", rank: int) -> Path:
     return submitit.core.utils.JobPaths(job.paths.folder, job.job_id, rank).stdout
 
 
-def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int) -> bool:
+def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int, requests: list[int]) -> bool:
     """Copy task 0's output to ours until the job has ended; returns whether it was asked to stop."""
-    interrupts = 0
+    tasks = LocalTasks(int(job.job_id))
+    position, num_answered, next_asking = 0, 0, 0.0
     failed_since: float | None = None
-    all_started = False
-    position = 0
     while True:
         ended = job.done()  # asked before reading, so that the last bytes are read after the end
-        try:
-            position = _copy_from(_log(job, 0), position)
-            if ended:
-                return interrupts > 0
-            num_running = len(_tasks(job))
-            all_started = all_started or num_running == num_tasks
-            # A task that was killed says nothing; the others may wait for it for long.
-            num_silent = num_tasks - num_running - len(outcomes := _outcomes(job, folder, num_tasks))
-            failed = any(outcome.status in ("error", "crashed") for outcome in outcomes)
-            if failed_since is None and (failed or (all_started and num_silent > 0)):
-                failed_since = time.monotonic()
-            if failed_since is not None and time.monotonic() - failed_since > GRACE_S:
-                _kill(job)
-            time.sleep(POLL_S)
-        except KeyboardInterrupt:
-            interrupts += 1
-            if interrupts == 1:
-                print("\nstopping: the tasks save and end (once more to kill them)", file=sys.stderr, flush=True)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(_controller(job), signal.SIGTERM)  # which passes it to every task
-            else:
-                _kill(job)
+        position = _copy_from(_log(job, 0), position)
+        if ended:
+            return bool(requests)
+        if not _has_failed(job, tasks, folder, num_tasks):
+            failed_since = None
+        elif failed_since is None:
+            failed_since = time.monotonic()
+        elif time.monotonic() - failed_since > GRACE_S:
+            tasks.kill()
+        if requests and not num_answered:
+            print("\nstopping: the tasks save and end (once more to kill them)", file=sys.stderr, flush=True)
+        elif len(requests) > num_answered:
+            tasks.kill()
+        num_answered = len(requests)
+        if requests and time.monotonic() >= next_asking:
+            tasks.terminate()
+            next_asking = time.monotonic() + ASK_AGAIN_S
+        time.sleep(POLL_S)
 
 
 def _copy_from(path: Path, position: int) -> int:
@@ -121,33 +116,12 @@ def _copy_from(path: Path, position: int) -> int:
     return position + len(gained)
 
 
-def _outcomes(job: "submitit.Job[Any]", folder: Path, num_tasks: int) -> list[Outcome]:
-    """Outcomes of the tasks that have one."""
+def _has_failed(job: "submitit.Job[Any]", tasks: LocalTasks, folder: Path, num_tasks: int) -> bool:
+    """True if a task has failed, or runs no longer without a word of how it ended (or not yet: that passes)."""
+    num_running = len(tasks.running())  # asked before reading: a task writes its outcome before it ends
     found = (Outcome.read(folder, job.job_id, rank) for rank in range(num_tasks))
-    return [outcome for outcome in found if outcome is not None]
-
-
-def _controller(job: "submitit.Job[Any]") -> int:
-    """Process id of what starts the tasks: the job itself or, where there are set-up lines, its shell's child."""
-    pid = int(job.job_id)
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
-        children = _children(pid)
-        if program != os.fsencode(sys.executable) and children:
-            return children[0]
-    return pid
-
-
-def _tasks(job: "submitit.Job[Any]") -> list[int]:
-    """Process ids of the tasks that run."""
-    return _children(_controller(job))
-
-
-def _children(pid: int) -> list[int]:
-    """Process ids of a process's children, as Linux lists them under /proc."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
+    outcomes = [outcome for outcome in found if outcome is not None]
+    return num_running + len(outcomes) < num_tasks or any(each.status in ("error", "crashed") for each in outcomes)
 
 
 def _outcome(job: "submitit.Job[Any]", folder: Path, rank: int, interrupted: bool) -> Outcome:
@@ -163,36 +137,6 @@ def _outcome(job: "submitit.Job[Any]", folder: Path, rank: int, interrupted: boo
 def _last_line(path: Path) -> str:
     lines = path.read_text(errors="replace").split("\n") if path.exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
-
-
-def _kill(job: "submitit.Job[Any]") -> None:
-    """Kill every task; their controller then ends by itself."""
-    for task in _tasks(job):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(task, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Start children that ignore the terminal's Ctrl-C: they are asked to stop by TERM, which lets them save."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-@contextlib.contextmanager
-def _signals_as_interrupts() -> Iterator[None]:
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, interrupt) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
