@@ -37,6 +37,8 @@ from tests.slurm.layout import ELSEWHERE, MISSION, Ports, gres_conf, slurm_conf
 
 PREFIX = "slurm-cluster-"
 OURS = ("run", "log", "state", "spool", "dev", "munge", "database", "home")
+OWNER = "owner"  # the process that will stop the cluster
+TEMPORARY = "temporary"  # the folder goes when the cluster stops
 STARTUP_S = 60
 
 
@@ -50,19 +52,17 @@ class Cluster(Commands):
     """
 
     def __init__(self, folder=None, layout=MISSION, accounting=False):
-        self._temporary = folder is None
         # Not the test's own folder: ordinary users cannot look into that, and paths of sockets must be short.
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX) if folder is None else folder).resolve()
+        temporary = Path(tempfile.gettempdir(), PREFIX + secrets.token_hex(4))
+        self.folder = (temporary if folder is None else Path(folder)).resolve()
+        self._temporary = folder is None or (self.folder / TEMPORARY).exists()
         self.configuration = self.folder / "slurm.conf"
         self.layout = layout
         self.accounting = accounting
 
     def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
+        self.start()
+        (self.folder / OWNER).write_text(str(Process(os.getpid())))
         return self
 
     def __exit__(self, *_):
@@ -74,15 +74,20 @@ class Cluster(Commands):
         for name in ("slurmctld", "slurmd", "sbatch", "munged", *(accounting.PROGRAMS if self.accounting else ())):
             program(name)
         self._prepare_folder()
-        if self._temporary:
-            (self.folder / "owner").write_text(str(Process(os.getpid())))
+        try:
+            self._start_daemons()
+            self.wait_ready(timeout)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_daemons(self):
         self._start_munged()
         if self.accounting:
             accounting.start(self)
         self.start_slurmctld()
         for node in self.layout.nodes:
             self.start_slurmd(node.name)
-        self.wait_ready(timeout)
 
     def stop(self):
         """Leave no process, whatever still runs on the cluster; may be called from another process, and twice."""
@@ -99,11 +104,9 @@ class Cluster(Commands):
     @classmethod
     def stop_abandoned(cls):
         """Stop the clusters of tests that were killed before they could."""
-        for note in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner"):
+        for note in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER}"):
             if not Process(*note.read_text().split()).alive():
-                abandoned = cls(note.parent)
-                abandoned._temporary = True
-                abandoned.stop()
+                cls(note.parent).stop()
 
     def wait_ready(self, timeout=STARTUP_S):
         """Wait until every node is idle or at work."""
@@ -163,6 +166,8 @@ class Cluster(Commands):
         for name in OURS:
             shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.folder / name).mkdir(parents=True)
+        if self._temporary:
+            (self.folder / TEMPORARY).touch()
         self.folder.chmod(0o755)  # for ordinary users
         for node in self.layout.nodes:
             (self.folder / "spool" / node.name).mkdir()
@@ -211,14 +216,8 @@ def main(words=None):
 
 def _start(options):
     layout = (ELSEWHERE if options.elsewhere else MISSION).with_grace_time(options.grace_time)
-    folder = options.folder or Path(tempfile.mkdtemp(prefix=PREFIX))
-    cluster = Cluster(folder, layout, options.accounting)
-    try:
-        cluster.start()
-    except BaseException:
-        if cluster.configuration.exists():  # else the folder is not ours
-            cluster.stop()
-        raise
+    cluster = Cluster(options.folder, layout, options.accounting)
+    cluster.start()
     print(f"export SLURM_CONF={cluster.configuration}")
 
 
