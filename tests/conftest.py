@@ -13,6 +13,12 @@ import pytest
 HOME = Path(__file__).parents[1]
 
 
+def _as_from_a_terminal():
+    """A shell in the background has Ctrl-C ignored, nohup a closed terminal, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class CommandLine:
     """Runs `python -m vdt_hpc.MODULE` from the checkout, as a user would, writing under one root."""
 
@@ -26,8 +32,7 @@ class CommandLine:
     def start(self, module, *words):
         """Start in a process group of its own, which is killed when the test is over, however it ended."""
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
-        # A shell that runs the tests in the background has Ctrl-C ignored, and children inherit that.
-        options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        options["preexec_fn"] = _as_from_a_terminal
         process = subprocess.Popen(self.arguments(module, *words), cwd=HOME, text=True, **options)
         self._started.append(process)
         return process
