@@ -10,7 +10,7 @@ from jobs.ahead import Ahead
 from jobs.holding import RunLease
 from jobs.measuring import Measuring
 from jobs.opening import open_moments
-from jobs.progress_log import ProgressLog
+from jobs.progress_log import ProgressLog, furthest_position
 from jobs.saver import Saver
 from jobs.strips import Strips, take_back
 from jobs.trainer import Trainer
@@ -28,6 +28,7 @@ from vdt_hpc.model import ema
 from vdt_hpc.progress import Progress
 from vdt_hpc.store import checkpoint
 from vdt_hpc.store.latents import LatentSet
+from vdt_hpc.store.ledger import Ledger
 
 Update = list[examples.Batch]
 """One rank's micro-batches of one update."""
@@ -70,6 +71,9 @@ class TrainingLoop:
         self._saver = Saver(paths.checkpoints, self._trainer.state(), group, config.train, lease.token, lease.check)
         self._window = Window(config, partition, group.device)
         self._log: ProgressLog | None = None
+        self._ledger: Ledger | None = None
+        self._progress: Progress | None = None
+        self._published_at = self._clips_seen
         self._fault = ""
         """What ends this rank's training as soon as all ranks know of it: one line for the user."""
         self._num_skipped = self._num_bad_in_row = 0
@@ -85,20 +89,33 @@ class TrainingLoop:
         with contextlib.ExitStack() as stack:
             stack.callback(self._saver.close)
             ahead = stack.enter_context(Ahead(self._share.prepare, range(self._clips_seen, total, step)))
-            progress = None
             if self._main:
-                take_back(self._paths.strips, self._clips_seen)
-                self._log = stack.enter_context(
-                    ProgressLog(self._paths.progress_log, self._paths.tensorboard, self._clips_seen)
-                )
-                self._log.write(
-                    "start", self._clips_seen, partition=self._partition.name, world_size=self._group.task.world_size,
-                    global_clips=self._plan.global_clips, code_commit=self._commit, job=self._group.task.job_id,
-                )  # fmt: skip
-                progress = stack.enter_context(Progress("train", total, "clips", done=self._clips_seen))
-            return self._train(ahead, progress)
+                with self._told_to_all():
+                    self._open(stack)
+            self._raise_faults()
+            return self._train(ahead)
 
-    def _train(self, ahead: "Ahead[Update]", progress: Progress | None) -> StageResult:
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        """Open what rank 0 tells the world through, and take back what a rollback made untrue."""
+        self._ledger = stack.enter_context(self._lineage())
+        take_back(self._paths.strips, self._clips_seen)
+        log = ProgressLog(self._paths.progress_log, self._paths.tensorboard, self._clips_seen)
+        self._log = stack.enter_context(log)
+        self._log.write(
+            "start", self._clips_seen, partition=self._partition.name, world_size=self._group.task.world_size,
+            global_clips=self._plan.global_clips, code_commit=self._commit, job=self._group.task.job_id,
+        )  # fmt: skip
+        progress = Progress("train", self._config.train.total_clips, "clips", done=self._clips_seen)
+        self._progress = stack.enter_context(progress)
+
+    def _lineage(self) -> Ledger:
+        logged = furthest_position(self._paths.progress_log)
+        return Ledger(
+            self._paths.ledger, self._group.task.job_id, self._partition.name, self._group.task.world_size,
+            lambda: (self._clips_seen, self._published_at), logged,
+        )  # fmt: skip
+
+    def _train(self, ahead: "Ahead[Update]") -> StageResult:
         train, step = self._config.train, self._plan.global_clips
         stop = self._measure(self._clips_seen - step) if self._clips_seen else None
         while not stop and self._clips_seen < train.total_clips:
@@ -110,10 +127,10 @@ class TrainingLoop:
             self._settle(signs)
             if finished or stop or schedule.crosses(train.log_every_clips, before, self._clips_seen):
                 self._log_window(ahead.waited_s)
-            if progress:
+            if self._progress:
                 loss = self._window.last_loss
                 units = min(self._clips_seen, train.total_clips) - before
-                progress.advance(units, "" if loss is None else f"loss {loss:.4f}")
+                self._progress.advance(units, "" if loss is None else f"loss {loss:.4f}")
             due = schedule.crosses(train.checkpoint_every_clips, before, self._clips_seen)
             if finished or stop or signs.save_due or due:
                 self._save()
@@ -145,6 +162,8 @@ class TrainingLoop:
         # One sum over ranks settles everything: whether to apply the update, to stop, to save, and the losses.
         signs, all_finite, tally = agree(self._group, own, finite, tally)
         if signs.lease_lost:
+            if self._ledger:
+                self._ledger.why = None
             raise UserError(
                 f"another job has taken over the run {self._config.name}; this one leaves at clip "
                 f"{self._clips_seen:,} and saves nothing more"
@@ -234,6 +253,7 @@ class TrainingLoop:
     def _log_saved(self) -> None:
         while self._log and self._saver.published:
             saved = self._saver.published.popleft()
+            self._published_at = saved.clips_seen
             with self._told_to_all():
                 self._log.write("checkpoint", saved.clips_seen, blocked_s=saved.blocked_s, durable_s=saved.durable_s)
 
@@ -254,6 +274,8 @@ class TrainingLoop:
         path = self._paths.checkpoints / checkpoint.folder_name(self._clips_seen)
         outputs = {"checkpoint": str(path), "log": str(self._paths.progress_log)}
         total = self._config.train.total_clips
+        if self._ledger:
+            self._ledger.why = stop or "complete"
         if stop:
             return StageResult(
                 f"stopped by {stop} at {self._clips_seen:,} of {total:,} clips, saved", complete=False, outputs=outputs

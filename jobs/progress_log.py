@@ -104,6 +104,12 @@ def has_line(path: Path, kind: str, clips_seen: int | None = None) -> bool:
     return any(clips_seen in (None, line.get("clips_seen")) for line in lines)
 
 
+def furthest_position(path: Path) -> int:
+    """The largest number of clips seen that a log tells of; 0 where there is none."""
+    positions = (line.get("clips_seen") for line in files.read_json_lines(path)[0])
+    return max((position for position in positions if isinstance(position, int)), default=0)
+
+
 def truncate(path: Path, resumed_at: int) -> None:
     """Remove the lines of a log beyond a position, and a last line that a killed process left unfinished.
 

@@ -29,6 +29,12 @@ def test_a_run_at_a_glance(trained):
     assert f"loss {loss:.4f}" in lines["last"]
 
 
+def test_a_named_run_tells_which_jobs_trained_it(trained):
+    line = trained.run("status", "smoke").stdout.splitlines()[-1]
+    assert "local x 1" in line
+    assert "clips 0 -> 24: complete" in line
+
+
 def test_checkpoints_are_listed_and_read(trained):
     done = trained.run("status", "smoke", "--checkpoints")
     assert done.returncode == 0

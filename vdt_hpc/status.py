@@ -14,8 +14,9 @@ from vdt_hpc.experiment.signature import signature
 from vdt_hpc.files import Json, read_json_lines
 from vdt_hpc.lease.lease import read_holder
 from vdt_hpc.progress import Progress
-from vdt_hpc.store import checkpoint
+from vdt_hpc.store import checkpoint, ledger
 from vdt_hpc.store.checkpoint import Checkpoint, Damaged
+from vdt_hpc.store.ledger import Leg
 
 DAMAGED = 1
 
@@ -37,6 +38,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     for folder in folders:
         config = strict.load(RunConfig, run_paths(folder).run_config).model_copy(update={"name": folder.name})
         print("\n".join(_overview(folder, config)))
+        if options.runs:
+            print("\n".join(_lineage(ledger.read(run_paths(folder).ledger))))
         if options.checkpoints:
             num_damaged += _list_checkpoints(run_paths(folder).checkpoints, signature(config))
     return DAMAGED if num_damaged else 0
@@ -70,6 +73,20 @@ def _overview(folder: Path, config: RunConfig) -> Iterator[str]:
     yield f"  trained by   {holder.describe() if holder else 'nobody now'}"
 
 
+def _lineage(legs: list[Leg]) -> Iterator[str]:
+    """A line for every job that has trained a run, oldest first."""
+    yield "  jobs         " + (f"{len(legs)}" if legs else "none yet")
+    for leg in legs:
+        began = datetime.fromisoformat(leg.start).astimezone()
+        lasted = f"{_span((datetime.fromisoformat(leg.end) - began).total_seconds()):>7}" if leg.end else "      ?"
+        came = "" if leg.last_clips is None else f" -> {leg.last_clips:,}"
+        lost = f", {leg.lost_clips:,} clips lost" if leg.lost_clips else ""
+        where = f"{leg.partition} x {leg.world_size} ({leg.node})"
+        yield f"    {began:%Y-%m-%d %H:%M} {lasted}  {where}  job {leg.job}  clips {leg.first_clips:,}{came}: " + (
+            f"{leg.why}{lost}" if leg.why else "training, or killed"
+        )
+
+
 def _position(train: Json, total: int) -> str:
     seen = train.get("clips_seen", 0)
     left = f", {(total - seen) / train['clips_per_s'] / 3600:.1f} h left at this speed" if train else ""
@@ -82,7 +99,10 @@ def _last_lines(path: Path) -> dict[str, Json]:
 
 
 def _age(moment: str) -> str:
-    seconds = max(0.0, time.time() - datetime.fromisoformat(moment).timestamp())
+    return _span(max(0.0, time.time() - datetime.fromisoformat(moment).timestamp()))
+
+
+def _span(seconds: float) -> str:
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

@@ -15,7 +15,7 @@ from tests.jobs import made_up
 from tests.jobs.aftermath import assert_equal, final_state, log_lines
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.signature import signature
-from vdt_hpc.store import checkpoint
+from vdt_hpc.store import checkpoint, ledger
 
 HOME = Path(__file__).parents[2]
 
@@ -70,6 +70,13 @@ def test_killed_and_resumed_is_bit_for_bit_the_run_that_was_not(tmp_path, uninte
     reference = {line["clips_seen"]: line["loss"] for line in log_lines(uninterrupted) if line["kind"] == "train"}
     assert {line["clips_seen"]: line["loss"] for line in train_lines} == reference
     assert sum(line["kind"] == "start" for line in log_lines(paths)) in (2, 3)
+    *killed, last = ledger.read(paths.ledger)
+    assert [(leg.why, leg.end) for leg in killed] == [(ledger.KILLED, None)] * 2
+    assert all(
+        leg.lost_clips == leg.last_clips - following.first_clips
+        for leg, following in zip(killed, [*killed[1:], last], strict=True)
+    )
+    assert (last.why, last.last_clips, last.lost_clips) == ("complete", 300, 0)
 
 
 def test_the_time_limit_saves_and_hands_back(tmp_path):

@@ -19,6 +19,8 @@ from vdt_hpc.experiment import stages
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 
+SLURM_TIMEOUT_S = 30.0
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -94,6 +96,30 @@ def _write(path: Path, outcome: Outcome) -> None:
 
 
 def _hand_back(environment: submitit.JobEnvironment) -> None:
-    """Give a stopped job back to the queue; on this machine there is none, and running the command again goes on."""
-    if environment.cluster == "slurm":
-        subprocess.run(["scontrol", "requeue", environment.job_id], check=True)
+    """Give a stopped job back to the queue; on this machine there is none, and running the command again goes on.
+
+    Only a job that Slurm still holds for running (before its time limit, or in the grace time of a preemption) needs
+    that. One that was cancelled, or that Slurm requeues by itself, is COMPLETING: requeueing it would bring a cancelled
+    job back to life.
+    """
+    if environment.cluster != "slurm":
+        return
+    state = _ask("squeue", "-h", "-j", environment.job_id, "-o", "%T").stdout.strip()
+    if state not in ("RUNNING", ""):
+        print(f"not handed back to the queue: Slurm says {state}", flush=True)
+        return
+    requeued = _ask("scontrol", "requeue", environment.job_id)
+    if requeued.returncode:
+        print(
+            f"error: Slurm did not requeue the job ({requeued.stderr.strip()}); run the same command again to go on",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+        raise SystemExit(1)
+
+
+def _ask(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of Slurm; one that is missing or does not answer counts as failed."""
+    try:
+        return subprocess.run(words, capture_output=True, text=True, timeout=SLURM_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(words, 1, "", str(error))

@@ -59,6 +59,11 @@ class RunPaths:
         return self.run / "lease"
 
     @property
+    def ledger(self) -> Path:
+        """The run's lineage: one line when a job starts to train it, and one when that has ended."""
+        return self.run / "jobs.jsonl"
+
+    @property
     def progress_log(self) -> Path:
         """One JSON line per logged moment of the training."""
         return self.run / "progress.jsonl"
