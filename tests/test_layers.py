@@ -11,7 +11,7 @@ from vdt_hpc.experiment import stages
 
 HOME = Path(__file__).parents[1]
 STAGE_PACKAGES = ("preprocess", "jobs", "results")
-GROUND = {"vdt_hpc", "vdt_hpc.errors", "vdt_hpc.files", "vdt_hpc.progress"}
+GROUND = {"vdt_hpc", "vdt_hpc.errors", "vdt_hpc.files", "vdt_hpc.progress", "vdt_hpc.slurm"}
 FRONT_DOORS = {"vdt_hpc.launch", "vdt_hpc.report", "vdt_hpc.status"}
 HEAVY = {"torch", "h5py", "numpy", "pandas", "diffusers"}
 
@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "ground": {"ground"},
     "experiment": {"ground", "experiment"},
     "commandline": {"ground", "experiment"},
-    "cluster": {"ground", "experiment", "cluster"},
+    "cluster": {"ground", "experiment", "lease", "cluster"},
     "store": {"ground", "experiment", "store"},
     "model": {"ground", "experiment", "model"},
     "dist": {"ground", "experiment"},

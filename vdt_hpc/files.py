@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,22 @@ def read_json_lines(path: Path) -> tuple[list[Json], int]:
         else:
             num_unreadable += 1
     return readable, num_unreadable
+
+
+def append_json_line(path: Path, line: Mapping[str, object]) -> None:
+    """Add a line with a JSON object to a file and put it on the disk; several processes may append to one file.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            unfinished = file.read(1) not in (b"", b"\n")  # a killed process may leave half a line
+            file.write(b"\n" * unfinished + json.dumps(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def sha256(path: Path) -> str:

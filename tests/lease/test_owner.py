@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vdt_hpc.lease import squeue, watch
+from vdt_hpc import slurm
+from vdt_hpc.lease import watch
 from vdt_hpc.lease.numbered import Entry
 from vdt_hpc.lease.owner import UNKNOWN, Owner
 from vdt_hpc.lease.watch import Watch
@@ -84,7 +85,7 @@ def test_a_process_that_cannot_be_looked_up_may_live(mine, elsewhere):
     assert dataclasses.replace(dead, **elsewhere).is_gone() is None
 
 
-@pytest.mark.parametrize("state", sorted(squeue.ENDED | squeue.WAITING))
+@pytest.mark.parametrize("state", sorted(slurm.ENDED | slurm.WAITING))
 def test_a_job_that_is_over_or_waits_again_is_gone(job, answer, state):
     answer(f"echo {state}")
     assert job.is_gone() is True
@@ -122,7 +123,7 @@ def test_no_squeue_says_nothing(job, monkeypatch, tmp_path):
 
 
 def test_a_squeue_that_hangs_says_nothing(job, answer, monkeypatch):
-    monkeypatch.setattr(squeue, "ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(slurm, "ANSWER_TIMEOUT_S", 0.2)
     answer("exec sleep 60")
     assert job.is_gone() is None
 

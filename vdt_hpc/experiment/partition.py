@@ -41,6 +41,8 @@ class Partition(Section):
     """Time limit of one job, in minutes."""
     save_margin_s: PositiveInt = 120
     """Seconds before the time limit at which training saves and hands the job back."""
+    max_idle_restarts: PositiveInt = 3
+    """Restarts in a row of a job that has finished nothing new in between; after that it ends with an error."""
     wckey: bool = True
     """Send submitit's workload key; some sites refuse it."""
     setup: tuple[str, ...] = ()

@@ -108,6 +108,16 @@ class RunPaths:
         """Folder of submission files and logs."""
         return self.run / "jobs"
 
+    @property
+    def submissions(self) -> Path:
+        """What was sent to the queue for the run, one line per job."""
+        return self.jobs / "submissions.jsonl"
+
+    @property
+    def code(self) -> Path:
+        """Folder of the snapshots of the code that jobs run."""
+        return self.run / "code"
+
 
 def paths_for(config: RunConfig, partition: Partition) -> RunPaths:
     """The paths of a run on a partition; the root is made absolute against the current directory."""

@@ -73,7 +73,7 @@ class Owner:
     def is_gone(self) -> bool | None:
         """True when the process surely runs no longer, None when it may or cannot be asked about.
 
-        Reads the process table, or asks Slurm's queue, which may take `squeue.ANSWER_TIMEOUT_S` seconds.
+        Reads the process table, or asks Slurm's queue, which may take `slurm.ANSWER_TIMEOUT_S` seconds.
         """
         if self.uid != os.getuid():
             return None  # both the process table and the queue may be set up to hide what other users run

@@ -10,7 +10,6 @@ that the training log tells of. Only the run's one writer appends.
 """
 
 import datetime
-import json
 import os
 import socket
 from collections.abc import Callable
@@ -101,12 +100,7 @@ class Ledger:
                 raise
 
     def _append(self, **line: object) -> None:
-        with files.explained(self._path), self._path.open("a+b") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
-            unfinished = file.read(1) not in (b"", b"\n")  # a killed process may leave half a line
-            file.write(b"\n" * unfinished + json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        files.append_json_line(self._path, line)
 
 
 def read(path: Path) -> list[Leg]:

@@ -1,0 +1,176 @@
+"""The queue of this cluster as the launcher and `status` see it: partitions, jobs, estimates; nothing else of Slurm."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from vdt_hpc import slurm
+
+_FIELDS = "%i|%j|%P|%T|%r|%S|%M|%N"
+_ESTIMATE = re.compile(r"to start at (\S+)")
+_TIME = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)")
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """One job, or one task of a job array, that squeue knows."""
+
+    job: str
+    """Number; of a task of an array `123_4`."""
+    name: str
+    partition: str
+    """Slurm's name of the partition, or of several with commas while it waits for any of them."""
+    state: str
+    """Slurm's word: PENDING, RUNNING, COMPLETING ..."""
+    reason: str
+    """Why it waits; `None` where Slurm gives no reason."""
+    start: datetime | None
+    """When it started; while it waits, Slurm's estimate, or None. Local time, as Slurm writes it."""
+    runtime_s: float
+    """Seconds that it has run since its last start."""
+    nodes: str
+
+    @property
+    def waits(self) -> bool:
+        """True if no process of it runs."""
+        return self.state in slurm.WAITING
+
+
+@dataclass(frozen=True)
+class QueuePartition:
+    """One partition as this cluster has it."""
+
+    name: str
+    max_time_min: float | None
+    """Longest job in minutes; None: no limit."""
+    is_up: bool
+    num_nodes: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What `sbatch --test-only` says of a submission."""
+
+    start: datetime | None
+    """When it would start, local time; None: it would never, or nobody knows."""
+    refusal: str
+    """Slurm's own words if it refuses the job, else empty."""
+
+
+def cluster_name() -> str:
+    """Name of the cluster that the commands here talk to; empty where none answers."""
+    match = re.search(r"^ClusterName\s*=\s*(\S+)", slurm.ask("scontrol", "show", "config").stdout, re.MULTILINE)
+    return match[1] if match else ""
+
+
+def partitions() -> dict[str, QueuePartition] | None:
+    """The partitions of this cluster by name; None where no controller answers."""
+    answer = slurm.ask("scontrol", "show", "partition", "--all", "-o")
+    if answer.returncode:
+        return None
+    found = {}
+    for line in answer.stdout.splitlines():
+        fields = dict(re.findall(r"(\S+?)=(\S*)", line))
+        if "PartitionName" in fields:
+            found[fields["PartitionName"]] = QueuePartition(
+                name=fields["PartitionName"],
+                max_time_min=minutes(fields.get("MaxTime", "")),
+                is_up=fields.get("State") == "UP",
+                num_nodes=int(fields.get("TotalNodes") or 0),
+            )
+    return found
+
+
+def jobs(ids: Iterable[str]) -> dict[str, QueuedJob] | None:
+    """Those of the jobs that squeue knows, by id, each task of an array for itself; None where squeue gives no answer.
+
+    The queue forgets a job some minutes after its end: a job that is not there is over, or never was.
+    """
+    wanted = sorted(set(ids))
+    if not wanted:
+        return {}
+    # Asked for all of this user's jobs, not by number: one number that the queue has forgotten would be an error.
+    answer = slurm.ask("squeue", "--noheader", "--all", "--array", "--me", "-o", _FIELDS)
+    if answer.returncode:
+        return None
+    found = {}
+    for line in answer.stdout.splitlines():
+        fields = line.split("|")
+        # A name may hold the separator; the other fields cannot.
+        job, name, (partition, state, reason, start, runtime, nodes) = fields[0], "|".join(fields[1:-6]), fields[-6:]
+        if job in wanted or job.split("_")[0] in wanted:
+            found[job] = QueuedJob(
+                job=job, name=name, partition=partition, state=state, reason=reason, start=_moment(start),
+                runtime_s=60 * (minutes(runtime) or 0.0), nodes=nodes,
+            )  # fmt: skip
+    return found
+
+
+def accounted_states(ids: Iterable[str]) -> dict[str, str]:
+    """How jobs ended, by id, from the accounting; empty where there is none or it gives no answer."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return {}
+    answer = slurm.ask("sacct", "-X", "-n", "-P", "-j", ",".join(wanted), "-o", "JobID,State")
+    if answer.returncode:
+        return {}
+    rows = (line.split("|") for line in answer.stdout.splitlines() if "|" in line)
+    return {row[0]: row[1].split()[0] for row in rows if row[1]}  # "CANCELLED by 0" is one state
+
+
+def state_of(job: str) -> str:
+    """The state of one job in Slurm's word; empty where Slurm does not know it or gives no answer."""
+    return slurm.ask("squeue", "--noheader", "--all", "-j", job, "-o", "%T").stdout.strip()
+
+
+def estimate(script: str) -> Estimate:
+    """Ask when a submission would start; submits nothing.
+
+    Slurm answers for the first of several partitions only, and overlooks a time above the partition's limit.
+    """
+    answer = slurm.ask("sbatch", "--test-only", text=script)
+    match = _ESTIMATE.search(answer.stderr)
+    if answer.returncode or match is None:
+        words = " ".join(answer.stderr.split()) or "sbatch --test-only gave no answer"
+        return Estimate(None, words.removeprefix("allocation failure: "))
+    return Estimate(_moment(match[1]), "")
+
+
+def cancel(ids: Iterable[str]) -> str:
+    """Cancel jobs; returns Slurm's complaint, empty if there is none."""
+    wanted = sorted(set(ids))
+    return slurm.ask("scancel", *wanted).stderr.strip() if wanted else ""
+
+
+def ask_to_stop(job: str) -> str:
+    """Ask the tasks of a running job to save and end, without ending the job; returns Slurm's complaint, if any."""
+    return slurm.ask("scancel", "--signal=USR2", job).stderr.strip()
+
+
+def requeue(job: str) -> str:
+    """Give a job back to the queue; returns Slurm's complaint, empty if it was done."""
+    answer = slurm.ask("scontrol", "requeue", job)
+    return " ".join(answer.stderr.split()) or f"exit status {answer.returncode}" if answer.returncode else ""
+
+
+def make_depend(job: str, dependency: str) -> str:
+    """Let a waiting job depend on others than before; returns Slurm's complaint, empty if it was done."""
+    answer = slurm.ask("scontrol", "update", f"JobId={job}", f"Dependency={dependency}")
+    return " ".join(answer.stderr.split()) if answer.returncode else ""
+
+
+def minutes(text: str) -> float | None:
+    """Minutes of a time as Slurm writes it, `[[days-]hours:]minutes:seconds`; None for UNLIMITED and the like."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return None
+    days, hours, whole, seconds = (int(part or 0) for part in match.groups())
+    return days * 1440 + hours * 60 + whole + seconds / 60
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
