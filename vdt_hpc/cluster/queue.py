@@ -90,20 +90,18 @@ def jobs(ids: Iterable[str]) -> dict[str, QueuedJob] | None:
     wanted = sorted(set(ids))
     if not wanted:
         return {}
-    # Asked for all of this user's jobs, not by number: one number that the queue has forgotten would be an error.
-    answer = slurm.ask("squeue", "--noheader", "--all", "--array", "--me", "-o", _FIELDS)
+    answer = slurm.ask("squeue", "--noheader", "--all", "--array", "-j", ",".join(wanted), "-o", _FIELDS)
     if answer.returncode:
-        return None
+        return {} if "Invalid job id specified" in answer.stderr else None  # said of a lone number that is forgotten
     found = {}
     for line in answer.stdout.splitlines():
         fields = line.split("|")
         # A name may hold the separator; the other fields cannot.
         job, name, (partition, state, reason, start, runtime, nodes) = fields[0], "|".join(fields[1:-6]), fields[-6:]
-        if job in wanted or job.split("_")[0] in wanted:
-            found[job] = QueuedJob(
-                job=job, name=name, partition=partition, state=state, reason=reason, start=_moment(start),
-                runtime_s=60 * (minutes(runtime) or 0.0), nodes=nodes,
-            )  # fmt: skip
+        found[job] = QueuedJob(
+            job=job, name=name, partition=partition, state=state, reason=reason, start=_moment(start),
+            runtime_s=60 * (minutes(runtime) or 0.0), nodes=nodes,
+        )  # fmt: skip
     return found
 
 
