@@ -112,7 +112,7 @@ class TrainingLoop:
         logged = furthest_position(self._paths.progress_log)
         return Ledger(
             self._paths.ledger, self._group.task.job_id, self._partition.name, self._group.task.world_size,
-            lambda: (self._clips_seen, self._published_at), logged,
+            lambda: (self._clips_seen, self._published_at), logged, self._paths.jobs / "train",
         )  # fmt: skip
 
     def _train(self, ahead: "Ahead[Update]") -> StageResult:

@@ -6,7 +6,6 @@ job that starts when the one before it has ended well.
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from vdt_hpc.commandline import Parser, load_partition, load_run, run_command
 from vdt_hpc.experiment import stages
@@ -14,9 +13,6 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition, plan_batch
 from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.signature import latents_signature, signature
-
-if TYPE_CHECKING:
-    from submitit import SlurmExecutor
 
 CRASHED, STOPPED = 1, 3
 
@@ -88,13 +84,10 @@ def _describe(names: list[str], config: RunConfig, partition: Partition, paths: 
     if partition.executor == "local":
         return "\n".join([*lines, f"submission   none: {partition.world_size} process(es) of this machine"])
     from vdt_hpc.cluster.executor import submission_text
+    from vdt_hpc.cluster.submission import executor_for
 
     for name in names:
-        lines += [
-            "",
-            f"# what sbatch is given for {name}",
-            submission_text(_executor(name, config, partition, paths)),
-        ]
+        lines += ["", f"# what sbatch is given for {name}", submission_text(executor_for(name, partition, paths))]
     return "\n".join(lines)
 
 
@@ -119,28 +112,19 @@ def _run_here(names: list[str], config: RunConfig, partition: Partition, paths: 
 
 
 def _submit(names: list[str], config: RunConfig, partition: Partition, paths: RunPaths) -> int:
-    from vdt_hpc.cluster.executor import submit_to_slurm
-    from vdt_hpc.cluster.job import StageJob
+    from vdt_hpc.cluster.submission import submit
+    from vdt_hpc.cluster.submissions import new_command
 
     plan_batch(config.batch, partition)  # a batch that cannot be spread is said now, not in the job's log
     previous: tuple[str, ...] = ()
+    command = new_command()
     for name in names:
-        executor = _executor(name, config, partition, paths, previous)
-        job_id = submit_to_slurm(executor, StageJob.of(name, config, partition))
+        job = submit(name, config, partition, paths, command, previous).job
         waits = f", after job {previous[0]}" if previous else ""
-        logs = f"{paths.jobs / name}/{job_id}_*"
-        print(f"submitted {name} of {config.name} to {partition.name} as job {job_id}{waits}; logs: {logs}")
-        previous = (job_id,)
+        logs = f"{paths.jobs / name}/{job}_*"
+        print(f"submitted {name} of {config.name} to {partition.name} as job {job}{waits}; logs: {logs}")
+        previous = (job,)
     return 0
-
-
-def _executor(
-    name: str, config: RunConfig, partition: Partition, paths: RunPaths, after_jobs: tuple[str, ...] = ()
-) -> "SlurmExecutor":
-    from vdt_hpc.cluster.executor import slurm_executor
-
-    # The folder does not depend on the job's id: Slurm opens the logs there, perhaps before submitit could make it.
-    return slurm_executor(partition, paths.jobs / name, f"{config.name}-{name}", after_jobs)
 
 
 if __name__ == "__main__":

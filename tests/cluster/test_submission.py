@@ -54,12 +54,16 @@ GOLDEN = """#!/bin/bash
 # setup
 module load cuda
 export PYTHONPATH={home}${{PYTHONPATH:+:$PYTHONPATH}}
+trap : TERM USR2
 
 # command
 export SUBMITIT_EXECUTOR=slurm
 srun --unbuffered --output /shared/jobs/train/%j_%t_log.out --error /shared/jobs/train/%j_%t_log.err \
 --kill-on-bad-exit=1 --cpus-per-task=8 {python} -u -m submitit.core._submit /shared/jobs/train
-"""
+
+
+# teardown
+{python} -m vdt_hpc.cluster.after /shared/jobs/train $?"""
 
 
 def test_golden_submission_text():
@@ -69,8 +73,8 @@ def test_golden_submission_text():
 
 
 def test_typed_and_untyped_gpus_never_both():
-    typed = slurm_parameters(Partition(**FULL), "x")
-    untyped = slurm_parameters(Partition(**FULL | {"gres": None}), "x")
+    typed = slurm_parameters(Partition(**FULL), Path("x"), "x")
+    untyped = slurm_parameters(Partition(**FULL | {"gres": None}), Path("x"), "x")
     assert (typed.get("gres"), typed.get("gpus_per_node")) == ("gpu:a100:5", None)
     assert (untyped.get("gres"), untyped.get("gpus_per_node")) == (None, 5)
 

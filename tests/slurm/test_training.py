@@ -1,6 +1,8 @@
 """Training on real Slurm: sent off by the launcher, requeued, preempted, moved to the other partition."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.jobs import aftermath, made_up, ranks
+from tests.slurm.daemons import job_processes
+from vdt_hpc.cluster import submissions
 from vdt_hpc.store import ledger
 
 HOME = Path(__file__).parents[2]
@@ -92,3 +96,40 @@ def test_a_run_that_is_requeued_preempted_and_moved_ends_as_one_that_was_not(sit
     assert distances["model"] < 1e-3
     assert distances["ema"] < 1e-3
     assert json.loads((site.paths.run / "progress.jsonl").read_text().splitlines()[-1])["kind"] == "end"
+
+
+def job_tasks(cluster):
+    """Processes of a job's tasks, not of its script."""
+    commands = {process: Path(f"/proc/{process.pid}/cmdline") for process in job_processes(cluster.configuration)}
+    return [
+        process for process, path in commands.items() if path.exists() and b"submitit.core._submit" in path.read_bytes()
+    ]
+
+
+def kill_one_task(cluster):
+    python = [each for each in job_tasks(cluster) if b"srun" not in Path(f"/proc/{each.pid}/cmdline").read_bytes()]
+    os.kill(python[-1].pid, signal.SIGKILL)
+
+
+def test_a_task_that_is_killed_and_a_requeue_that_is_refused(site, reference):
+    cluster = site.cluster
+    first = site.launch("a40")
+    site.wait_for_clips(200)
+    kill_one_task(cluster)
+    cluster.wait_for_state(first, "RUNNING", restarts=1, timeout=90)
+    site.wait_for_clips(500)
+    cluster.run("scontrol", "update", f"JobId={first}", "Requeue=0")
+    kill_one_task(cluster)
+    cluster.wait_for_state(first, "CANCELLED", timeout=60)
+    second = submissions.read(site.paths, "mission", "train")[-1]
+    assert second.continues == first
+    cluster.wait_for_state(second.job, "COMPLETED", timeout=180)
+
+    legs = ledger.read(site.paths.ledger)
+    assert [leg.job for leg in legs] == [f"{first}-0", f"{first}-1", f"{second.job}-0"]
+    assert all("crashed" in leg.why or "killed" in leg.why for leg in legs[:2]), [leg.why for leg in legs]
+    assert all(leg.end and leg.lost_clips <= 130 for leg in legs)
+    assert legs[-1].why == "complete"
+    assert aftermath.curve(site.paths, "train", "loss") == pytest.approx(
+        aftermath.curve(reference, "train", "loss"), rel=1e-5
+    )

@@ -14,7 +14,7 @@ def path(tmp_path):
 
 def job(path, name, clips, logged=0, saved=None):
     reached = {"clips": clips, "saved": clips if saved is None else saved}
-    return Ledger(path, name, "a100", 5, lambda: (reached["clips"], reached["saved"]), logged), reached
+    return Ledger(path, name, "a100", 5, lambda: (reached["clips"], reached["saved"]), logged, path.parent), reached
 
 
 def test_a_job_that_ends_well_says_why_and_how_far_it_came(path):
@@ -68,3 +68,14 @@ def test_a_line_that_a_killed_process_left_unfinished_is_passed_over(path):
     with following:
         following.why = "SIGTERM"
     assert [leg.why for leg in ledger.read(path)] == ["complete", "SIGTERM"]
+
+
+def test_the_word_that_a_killed_jobs_script_has_left_is_its_end(path):
+    told, _ = job(path, "12-0", 0)
+    told.__enter__()  # and is killed
+    (path.parent / "12-0_end.json").write_text(
+        json.dumps({"why": "task 1 killed", "time": "2026-01-01T00:00:00+00:00"})
+    )
+    with job(path, "12-1", 120, logged=180)[0]:
+        first, _ = ledger.read(path)
+    assert (first.why, first.end, first.lost_clips) == ("task 1 killed", "2026-01-01T00:00:00+00:00", 60)

@@ -1,14 +1,18 @@
 """From a partition to a submitit executor: the one place that knows the names of submission parameters."""
 
+import contextlib
 import os
 import shlex
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import submitit
 
+from vdt_hpc import slurm
 from vdt_hpc.cluster.job import StageJob
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.partition import Partition
@@ -25,11 +29,14 @@ class _SlurmExecutor(submitit.SlurmExecutor):
         return 2
 
 
-def slurm_parameters(partition: Partition, job_name: str, after_jobs: tuple[str, ...] = ()) -> dict[str, Any]:
+def slurm_parameters(
+    partition: Partition, folder: Path, job_name: str, after_jobs: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Parameters of one Slurm job: one task per GPU under srun, requeued at will, all tasks ending with the first.
 
     Args:
         partition: where.
+        folder: of the job's logs and pickles.
         job_name: as squeue shows it.
         after_jobs: ids of jobs that must end well before this one starts.
     """
@@ -52,7 +59,9 @@ def slurm_parameters(partition: Partition, job_name: str, after_jobs: tuple[str,
         "qos": partition.qos,
         "constraint": partition.constraint,
         "signal_delay_s": partition.save_margin_s,
-        "setup": [*partition.setup, python_path],
+        # The script outlives the signals that end its tasks, to judge how they ended.
+        "setup": [*partition.setup, python_path, "trap : TERM USR2"],
+        "teardown": [shlex.join([sys.executable, "-m", "vdt_hpc.cluster.after", str(folder)]) + " $?"],
         # srun of Slurm 22.05 and later does not inherit --cpus-per-task from sbatch.
         "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={partition.cpus_per_task}"],
         "additional_parameters": additional,
@@ -66,7 +75,7 @@ def slurm_executor(
 ) -> submitit.SlurmExecutor:
     """An executor whose jobs write their logs and pickles to `folder`, which all nodes share."""
     executor = _SlurmExecutor(folder, max_num_timeout=MAX_REQUEUES)
-    executor.update_parameters(**slurm_parameters(partition, job_name, after_jobs))
+    executor.update_parameters(**slurm_parameters(partition, folder, job_name, after_jobs))
     return executor
 
 
@@ -84,11 +93,25 @@ def submit_to_slurm(executor: submitit.SlurmExecutor, job: StageJob) -> str:
     if shutil.which("sbatch") is None:
         raise UserError("sbatch is not on PATH; run this on a login node of the cluster, or use --partition local")
     try:
-        return str(executor.submit(job).job_id)
+        with _clean_environment():
+            return str(executor.submit(job).job_id)
     except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
         raise UserError(f"sbatch refused the job: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise UserError(f"cannot write {executor.folder}: {error.strerror}; choose another --root") from None
+
+
+@contextlib.contextmanager
+def _clean_environment() -> Iterator[None]:
+    """Submit as from a login node, also from inside a job: its rank, address and GPUs are not the new job's."""
+    before = dict(os.environ)
+    clean = slurm.environment(before)
+    for name in before.keys() - clean.keys():
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(before)
 
 
 def local_executor(partition: Partition, folder: Path) -> submitit.LocalExecutor:

@@ -5,7 +5,6 @@ Imported on the node by submitit, from a pickle that holds three small values an
 
 import json
 import signal
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +17,6 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
-
-SLURM_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -55,11 +52,13 @@ class StageJob:
     """The run configuration as JSON."""
     partition: str
     """The partition as JSON."""
+    command: str = ""
+    """Name of the command that submitted it; empty on this machine."""
 
     @classmethod
-    def of(cls, stage: str, config: RunConfig, partition: Partition) -> "StageJob":
+    def of(cls, stage: str, config: RunConfig, partition: Partition, command: str = "") -> "StageJob":
         """The job that runs a stage."""
-        return cls(stage, config.model_dump_json(), partition.model_dump_json())
+        return cls(stage, config.model_dump_json(), partition.model_dump_json(), command)
 
     def __call__(self) -> None:
         """Run the stage in this process and write its outcome."""
@@ -80,8 +79,6 @@ class StageJob:
             _write(path, Outcome("crashed", f"{type(error).__name__}: {error}", {}))
             raise
         _write(path, Outcome("complete" if result.complete else "stopped", result.summary, result.outputs))
-        if not result.complete and environment.global_rank == 0:
-            _hand_back(environment)
 
     def checkpoint(self, *_: Any) -> submitit.helpers.DelayedSubmission:
         """What submitit submits again after a time limit: the same stage, which resumes by itself."""
@@ -93,33 +90,3 @@ def _write(path: Path, outcome: Outcome) -> None:
         files.write_json(path, asdict(outcome))
     except UserError as error:  # the disk may be what is full: the log is then the only witness
         print(f"cannot write the outcome {json.dumps(asdict(outcome))}: {error}", file=sys.stderr, flush=True)
-
-
-def _hand_back(environment: submitit.JobEnvironment) -> None:
-    """Give a stopped job back to the queue; on this machine there is none, and running the command again goes on.
-
-    Only a job that Slurm still holds for running (before its time limit, or in the grace time of a preemption) needs
-    that. One that was cancelled, or that Slurm requeues by itself, is COMPLETING: requeueing it would bring a cancelled
-    job back to life.
-    """
-    if environment.cluster != "slurm":
-        return
-    state = _ask("squeue", "-h", "-j", environment.job_id, "-o", "%T").stdout.strip()
-    if state not in ("RUNNING", ""):
-        print(f"not handed back to the queue: Slurm says {state}", flush=True)
-        return
-    requeued = _ask("scontrol", "requeue", environment.job_id)
-    if requeued.returncode:
-        print(
-            f"error: Slurm did not requeue the job ({requeued.stderr.strip()}); run the same command again to go on",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
-        raise SystemExit(1)
-
-
-def _ask(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of Slurm; one that is missing or does not answer counts as failed."""
-    try:
-        return subprocess.run(words, capture_output=True, text=True, timeout=SLURM_TIMEOUT_S)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return subprocess.CompletedProcess(words, 1, "", str(error))

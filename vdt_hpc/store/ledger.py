@@ -5,8 +5,8 @@
     {"event": "end", "job": "123-0", "time": ..., "why": ..., "clips": how far it came, "lost_clips": what of it was
      not saved}
 
-A job that was killed writes no end: the next one writes it in its place, with the time unknown (null) and the clips
-that the training log tells of. Only the run's one writer appends.
+A job that was killed writes no end: the next one writes it in its place, with the clips that the training log tells of,
+and with the reason and the time that the job's script has left, or null. Only the run's one writer appends.
 """
 
 import datetime
@@ -58,6 +58,7 @@ class Ledger:
         world_size: tasks.
         reached: tells how far the job is: clips seen, and clips seen at its last checkpoint.
         logged_clips: the furthest position of the training log before it was taken back.
+        notes: folder where `<job>_end.json` may tell why a killed job ended.
 
     Raises:
         UserError: on entering or leaving: the disk is full or the folder cannot be written.
@@ -65,10 +66,10 @@ class Ledger:
 
     def __init__(
         self, path: Path, job: str, partition: str, world_size: int, reached: Callable[[], tuple[int, int]],
-        logged_clips: int,
+        logged_clips: int, notes: Path,
     ) -> None:  # fmt: skip
         self._path, self._job, self._partition, self._world_size = path, job, partition, world_size
-        self._reached, self._logged_clips = reached, logged_clips
+        self._reached, self._logged_clips, self._notes = reached, logged_clips, notes
         self.why: str | None = KILLED
         """Why the job ends, if it ends well; None: the run is another job's now, so that nothing may be written."""
 
@@ -77,9 +78,12 @@ class Ledger:
         legs = read(self._path)
         if legs and legs[-1].why is None:
             furthest = max(self._logged_clips, legs[-1].first_clips)
+            note = self._notes / f"{legs[-1].job}_end.json"
+            told = files.read_json(note) if note.exists() else {"why": KILLED, "time": None}
             self._append(
-                event="end", job=legs[-1].job, time=None, why=KILLED, clips=furthest, lost_clips=furthest - clips
-            )
+                event="end", job=legs[-1].job, time=told["time"], why=told["why"], clips=furthest,
+                lost_clips=furthest - clips,
+            )  # fmt: skip
         self._append(
             event="start", job=self._job, time=_now(), partition=self._partition, clips=clips,
             world_size=self._world_size, cluster=os.environ.get("SLURM_CLUSTER_NAME", ""), node=socket.gethostname(),

@@ -1,0 +1,123 @@
+"""What a job's script runs after its tasks have ended: `python -m vdt_hpc.cluster.after FOLDER STATUS`.
+
+It judges how they ended, writes that beside the logs, and gives the job back to the queue where there is more to do. It
+stands outside the tasks, so that it also speaks for those that were killed.
+"""
+
+import os
+import pickle
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vdt_hpc import files, slurm
+from vdt_hpc.cluster import queue, restarts, submission, submissions
+from vdt_hpc.cluster.job import Outcome, StageJob
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.experiment.paths import paths_for
+
+DONE, CRASHED, USER_ERROR = 0, 1, 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Judge a job's end and act on it; returns the exit status of the whole job.
+
+    Args:
+        arguments: folder of the job's logs, and exit status of srun.
+    """
+    try:
+        return _main(Path(arguments[0]), int(arguments[1]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return USER_ERROR
+
+
+def _main(folder: Path, status: int) -> int:
+    environment = os.environ
+    job = environment["SLURM_JOB_ID"]
+    restart = environment.get("SLURM_RESTART_COUNT") or "0"
+    outcomes = [Outcome.read(folder, job, rank) for rank in range(int(environment["SLURM_NTASKS"]))]
+    verdict, why = judge(outcomes, status)
+    files.write_json(folder / f"{job}-{restart}_end.json", {"why": why, "time": submissions.now()})
+    if verdict is not None:
+        return verdict
+    return _go_on(folder, job, why)
+
+
+def judge(outcomes: Sequence[Outcome | None], status: int) -> tuple[int | None, str]:
+    """The job's exit status, or None where it has more to do; and why it ended, in one line.
+
+    What a user must mend is not tried again. A crash is: when one task is killed, the others crash for want of it, and
+    nobody can tell that from a fault of their own; the cap on restarts ends it if it was one.
+    """
+    for outcome in outcomes:
+        if outcome and outcome.status == "error":
+            return USER_ERROR, outcome.message
+    if all(outcome and outcome.status == "complete" for outcome in outcomes):
+        return DONE, "complete"
+    stopped = next((outcome for outcome in outcomes if outcome and outcome.status == "stopped"), None)
+    if stopped and all(outcomes):
+        return None, stopped.message
+    crashed = [
+        f"task {rank} crashed: {each.message}"
+        for rank, each in enumerate(outcomes)
+        if each and each.status == "crashed"
+    ]
+    if crashed and all(outcomes):
+        return None, crashed[0]
+    killed = ", ".join(str(rank) for rank, outcome in enumerate(outcomes) if outcome is None)
+    signal = f" by signal {status - 128}" if status > 128 else ""
+    return None, f"task {killed} killed{signal} (srun ended with status {status})"
+
+
+def _go_on(folder: Path, job: str, why: str) -> int:
+    """Give the job back to the queue or, where Slurm refuses that, submit it afresh."""
+    answer = slurm.ask("squeue", "--noheader", "--all", "-j", job, "-o", "%T %r")
+    state, _, reason = answer.stdout.strip().partition(" ")
+    # COMPLETING: somebody cancelled it, or Slurm requeues it by itself; a requeue would bring a cancelled job to life.
+    if state not in ("RUNNING", "") and reason != "TimeLimit":
+        print(f"not handed back to the queue: Slurm says {state}; {why}", flush=True)
+        return CRASHED
+    stage = _stage_job(folder, job)
+    config = RunConfig.model_validate_json(stage.config)
+    partition = Partition.model_validate_json(stage.partition)
+    paths = paths_for(config, partition)
+    count = restarts.count_idle(folder / f"{stage.command}_restarts.json", paths)
+    if count > partition.max_idle_restarts:
+        raise UserError(
+            f"{partition.max_idle_restarts} restarts in a row have finished nothing new, so there is no other; the "
+            f"last one ended because: {why}; see the logs in {folder}, then run the same command again to go on"
+        )
+    refusal = queue.requeue(job)
+    if not refusal:
+        return DONE
+    try:
+        sent = submission.submit(stage.stage, config, partition, paths, stage.command, continues=job)
+    except UserError as error:
+        raise UserError(
+            f"Slurm did not requeue the job ({refusal}), and a new one could not be sent ({error}); run the same "
+            "command again to go on"
+        ) from None
+    print(f"Slurm did not requeue the job ({refusal}); job {sent.job} goes on", flush=True)
+    for each in submissions.read(paths, sent.cluster):
+        if job in each.after:
+            complaint = queue.make_depend(each.job, f"afterok:{sent.job}")
+            if complaint:
+                print(f"job {each.job} still waits for this one: {complaint}", file=sys.stderr, flush=True)
+    queue.cancel([job])  # neither well nor badly ended: what waits for it waits for the new one
+    return CRASHED
+
+
+def _stage_job(folder: Path, job: str) -> StageJob:
+    """What submitit was given for a job."""
+    # Written by our own launcher, into a folder of the run.
+    with (folder / f"{job}_submitted.pkl").open("rb") as file:
+        stage = pickle.load(file).function
+    assert isinstance(stage, StageJob)
+    return stage
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
