@@ -83,11 +83,13 @@ def _describe(names: list[str], config: RunConfig, partition: Partition, paths: 
     ]
     if partition.executor == "local":
         return "\n".join([*lines, f"submission   none: {partition.world_size} process(es) of this machine"])
+    from vdt_hpc.cluster import snapshot
     from vdt_hpc.cluster.executor import submission_text
     from vdt_hpc.cluster.submission import executor_for
 
+    code = snapshot.plan(paths)
     for name in names:
-        lines += ["", f"# what sbatch is given for {name}", submission_text(executor_for(name, partition, paths))]
+        lines += ["", f"# what sbatch is given for {name}", submission_text(executor_for(name, partition, paths, code))]
     return "\n".join(lines)
 
 

@@ -53,7 +53,9 @@ GOLDEN = """#!/bin/bash
 
 # setup
 module load cuda
-export PYTHONPATH={home}${{PYTHONPATH:+:$PYTHONPATH}}
+export PYTHONPATH=/shared/code${{PYTHONPATH:+:$PYTHONPATH}}
+export VDT_HPC_WEIGHTS=/shared/weights
+cd /shared/code
 trap : TERM USR2
 
 # command
@@ -66,23 +68,26 @@ srun --unbuffered --output /shared/jobs/train/%j_%t_log.out --error /shared/jobs
 {python} -m vdt_hpc.cluster.after /shared/jobs/train $?"""
 
 
-def test_golden_submission_text():
-    executor = slurm_executor(Partition(**FULL), Path("/shared/jobs/train"), "mission-train", ("11", "12"))
-    expected = GOLDEN.format(home=shlex.quote(str(HOME)), python=shlex.quote(sys.executable))
+def test_golden_submission_text(monkeypatch):
+    monkeypatch.setenv("VDT_HPC_WEIGHTS", "/shared/weights")
+    executor = slurm_executor(
+        Partition(**FULL), Path("/shared/jobs/train"), "mission-train", Path("/shared/code"), ("11", "12")
+    )
+    expected = GOLDEN.format(python=shlex.quote(sys.executable))
     assert submission_text(executor) == expected
 
 
 def test_typed_and_untyped_gpus_never_both():
-    typed = slurm_parameters(Partition(**FULL), Path("x"), "x")
-    untyped = slurm_parameters(Partition(**FULL | {"gres": None}), Path("x"), "x")
+    typed = slurm_parameters(Partition(**FULL), Path("x"), "x", Path("y"))
+    untyped = slurm_parameters(Partition(**FULL | {"gres": None}), Path("x"), "x", Path("y"))
     assert (typed.get("gres"), typed.get("gpus_per_node")) == ("gpu:a100:5", None)
     assert (untyped.get("gres"), untyped.get("gpus_per_node")) == (None, 5)
 
 
 def test_the_workload_key_is_sent_unless_the_site_refuses_it():
-    with_key = slurm_executor(Partition(**FULL | {"wckey": True}), Path("/x"), "x")
+    with_key = slurm_executor(Partition(**FULL | {"wckey": True}), Path("/x"), "x", Path("/y"))
     assert "--wckey=submitit" in submission_text(with_key)
-    assert "wckey" not in submission_text(slurm_executor(Partition(**FULL), Path("/x"), "x"))
+    assert "wckey" not in submission_text(slurm_executor(Partition(**FULL), Path("/x"), "x", Path("/y")))
 
 
 @pytest.fixture

@@ -74,6 +74,8 @@ def test_a_run_that_is_requeued_preempted_and_moved_ends_as_one_that_was_not(sit
     cluster = site.cluster
     first = site.launch("a100")
     site.wait_for_clips(100)
+    (code,) = site.paths.code.iterdir()
+    (code / "code.json").write_text('{"commit": "of-the-copy", "sha256": ""}')
     cluster.run("scontrol", "requeue", first)
     cluster.wait_for_state(first, "RUNNING", restarts=1, timeout=90)
     site.wait_for_clips(300)
@@ -89,6 +91,7 @@ def test_a_run_that_is_requeued_preempted_and_moved_ends_as_one_that_was_not(sit
     assert {leg.partition for leg in legs[2:]} == {"a40"}
     assert len(legs) >= 4, site.logs()
     assert legs[-1].why == "complete"
+    assert aftermath.log_lines(site.paths, "start")[-1]["code_commit"] == "of-the-copy"
     assert aftermath.curve(site.paths, "train", "loss") == pytest.approx(
         aftermath.curve(reference, "train", "loss"), rel=1e-5
     )

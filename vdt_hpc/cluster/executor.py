@@ -16,7 +16,7 @@ from vdt_hpc import slurm
 from vdt_hpc.cluster.job import StageJob
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.partition import Partition
-from vdt_hpc.experiment.paths import checkout
+from vdt_hpc.experiment.paths import checkout, weights_dir
 
 MAX_REQUEUES = 10_000  # submitit's own cap counts time limits, which are this program's normal life
 
@@ -30,7 +30,7 @@ class _SlurmExecutor(submitit.SlurmExecutor):
 
 
 def slurm_parameters(
-    partition: Partition, folder: Path, job_name: str, after_jobs: tuple[str, ...] = ()
+    partition: Partition, folder: Path, job_name: str, code: Path, after_jobs: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Parameters of one Slurm job: one task per GPU under srun, requeued at will, all tasks ending with the first.
 
@@ -38,13 +38,19 @@ def slurm_parameters(
         partition: where.
         folder: of the job's logs and pickles.
         job_name: as squeue shows it.
+        code: the copy of the code that it executes.
         after_jobs: ids of jobs that must end well before this one starts.
     """
     additional: dict[str, Any] = {"requeue": True}
     if after_jobs:
         additional["dependency"] = "afterok:" + ":".join(after_jobs)
         additional["kill-on-invalid-dep"] = "yes"  # else a job pends for ever when its parent is cancelled
-    python_path = f"export PYTHONPATH={shlex.quote(str(checkout()))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    exports = {"PYTHONPATH": f"{shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"}
+    exports["VDT_HPC_WEIGHTS"] = shlex.quote(str(weights_dir().absolute()))
+    own_setup = [f"export {name}={value}" for name, value in exports.items()]
+    # Python looks for modules in the current directory first, and there may be a checkout.
+    own_setup.append(f"cd {shlex.quote(str(code))}")
+    own_setup.append("trap : TERM USR2")  # the script outlives the signals that end its tasks, to judge how they ended
     parameters = {
         "job_name": job_name,
         "partition": partition.slurm_partition or partition.name,
@@ -59,8 +65,7 @@ def slurm_parameters(
         "qos": partition.qos,
         "constraint": partition.constraint,
         "signal_delay_s": partition.save_margin_s,
-        # The script outlives the signals that end its tasks, to judge how they ended.
-        "setup": [*partition.setup, python_path, "trap : TERM USR2"],
+        "setup": [*partition.setup, *own_setup],
         "teardown": [shlex.join([sys.executable, "-m", "vdt_hpc.cluster.after", str(folder)]) + " $?"],
         # srun of Slurm 22.05 and later does not inherit --cpus-per-task from sbatch.
         "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={partition.cpus_per_task}"],
@@ -71,11 +76,11 @@ def slurm_parameters(
 
 
 def slurm_executor(
-    partition: Partition, folder: Path, job_name: str, after_jobs: tuple[str, ...] = ()
+    partition: Partition, folder: Path, job_name: str, code: Path, after_jobs: tuple[str, ...] = ()
 ) -> submitit.SlurmExecutor:
     """An executor whose jobs write their logs and pickles to `folder`, which all nodes share."""
     executor = _SlurmExecutor(folder, max_num_timeout=MAX_REQUEUES)
-    executor.update_parameters(**slurm_parameters(partition, folder, job_name, after_jobs))
+    executor.update_parameters(**slurm_parameters(partition, folder, job_name, code, after_jobs))
     return executor
 
 

@@ -1,9 +1,11 @@
 """Send a stage of a run to the queue, and write down that it was sent."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vdt_hpc.cluster import executor, queue, submissions
+from vdt_hpc.cluster import executor, queue, snapshot, submissions
 from vdt_hpc.cluster.job import StageJob
+from vdt_hpc.cluster.snapshot import Snapshot
 from vdt_hpc.cluster.submissions import Submission
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
@@ -14,13 +16,14 @@ if TYPE_CHECKING:
 
 
 def executor_for(
-    stage: str, partition: Partition, paths: RunPaths, after_jobs: tuple[str, ...] = ()
+    stage: str, partition: Partition, paths: RunPaths, code: Snapshot, after_jobs: tuple[str, ...] = ()
 ) -> "SlurmExecutor":
     """The executor of a stage's job.
 
     Its folder does not depend on the job's id: Slurm opens the logs there, perhaps before submitit could make it.
     """
-    return executor.slurm_executor(partition, paths.jobs / stage, f"{paths.config.name}-{stage}", after_jobs)
+    name = f"{paths.config.name}-{stage}"
+    return executor.slurm_executor(partition, paths.jobs / stage, name, code.folder, after_jobs)
 
 
 def submit(
@@ -39,10 +42,13 @@ def submit(
     Raises:
         UserError: sbatch is missing or refuses the job, or the run's folder cannot be written.
     """
-    rooted = partition.model_copy(update={"root": str(paths.root)})  # the same folder from wherever the job starts
-    job = executor.submit_to_slurm(
-        executor_for(stage, partition, paths, after_jobs), StageJob.of(stage, config, rooted, command)
-    )
+    code = snapshot.plan(paths)
+    code.write()
+    # The same folders from wherever the job starts.
+    rooted = partition.model_copy(update={"root": str(paths.root)})
+    data = config.data.model_copy(update={"root": str(Path(config.data.root).expanduser().absolute())})
+    stage_job = StageJob.of(stage, config.model_copy(update={"data": data}), rooted, command)
+    job = executor.submit_to_slurm(executor_for(stage, partition, paths, code, after_jobs), stage_job)
     sent = Submission(
         job=job, stage=stage, partition=partition.name, cluster=queue.cluster_name(), command=command,
         time=submissions.now(), after=after_jobs, continues=continues,
