@@ -59,7 +59,8 @@ MAY_IMPORT = {
     "dist": {"ground", "experiment"},
     "pictures": {"ground"},
     "lease": {"ground", "lease"},
-    "front door": {"ground", "experiment", "commandline", "cluster", "store", "lease"},
+    "commands": {"ground", "experiment", "cluster", "store", "lease", "commands"},
+    "front door": {"ground", "experiment", "commandline", "cluster", "store", "lease", "commands"},
     **{
         stage: {"ground", "experiment", "store", "model", "dist", "lease", "pictures", stage}
         for stage in STAGE_PACKAGES
