@@ -44,16 +44,29 @@ def load_partition(name: str) -> Partition:
     return _load(Partition, "partition", name, ())
 
 
-def find_run(run: str, root: Path) -> Path:
+def find_run(run: str, root: Path, unstarted: bool = False) -> Path:
     """The folder of a run, by its name under the root or by its path.
+
+    Args:
+        run: name or path.
+        root: folder that holds the runs.
+        unstarted: accept also a run of which nothing has trained yet, see `is_run`.
 
     Raises:
         UserError: there is none.
     """
-    for folder in (root / run, Path(run).expanduser().absolute()):
-        if run_paths(folder).run_config.is_file():
+    candidates = (root / run, Path(run).expanduser().absolute())
+    for folder in candidates:
+        if is_run(folder, unstarted):
             return folder
-    raise UserError(f"no run {run!r}: neither {root / run} nor {Path(run).absolute()} holds a config.yaml")
+    lacking = "a config.yaml or jobs" if unstarted else "a config.yaml"
+    raise UserError(f"no run {run!r}: neither {candidates[0]} nor {candidates[1]} holds {lacking}")
+
+
+def is_run(folder: Path, unstarted: bool = False) -> bool:
+    """Whether a folder is a run's: it holds a config.yaml or, if `unstarted`, jobs that were sent off or started."""
+    paths = run_paths(folder)
+    return paths.run_config.is_file() or (unstarted and paths.jobs.is_dir())
 
 
 def run_paths(folder: Path) -> RunPaths:

@@ -105,14 +105,18 @@ def jobs(ids: Iterable[str]) -> dict[str, QueuedJob] | None:
     return found
 
 
-def accounted_states(ids: Iterable[str]) -> dict[str, str]:
-    """How jobs ended, by id, from the accounting; empty where there is none or it gives no answer."""
+def accounted_states(ids: Iterable[str]) -> dict[str, str] | None:
+    """Slurm's words for jobs, by id, from the accounting: how those ended that the queue has forgotten.
+
+    Returns:
+        None where there is no accounting or it gives no answer; a job that it does not know is left out.
+    """
     wanted = sorted(set(ids))
     if not wanted:
         return {}
     answer = slurm.ask("sacct", "-X", "-n", "-P", "-j", ",".join(wanted), "-o", "JobID,State")
     if answer.returncode:
-        return {}
+        return None
     rows = (line.split("|") for line in answer.stdout.splitlines() if "|" in line)
     return {row[0]: row[1].split()[0] for row in rows if row[1]}  # "CANCELLED by 0" is one state
 

@@ -29,6 +29,7 @@ pass `check()`. A process that holds the interpreter's lock for `timeout_s` is s
 import contextlib
 import os
 import threading
+import time
 from pathlib import Path
 
 from vdt_hpc.errors import UserError
@@ -48,11 +49,26 @@ def read_holder(folder: Path) -> Owner | None:
     Raises:
         UserError: the folder cannot be read.
     """
+    found = read_heartbeat(folder)
+    return found[0] if found else None
+
+
+def read_heartbeat(folder: Path) -> tuple[Owner, float] | None:
+    """Who holds the lease by its file, and the seconds since that owner's last sign of life, which comes every
+    `timeout_s` / 8; None when the lease is free or just changing hands.
+
+    The seconds are between the file server's clock and this machine's: for people to read, not to take a lease by.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
     try:
         entry = numbered.read_highest(folder)
     except FileNotFoundError:
         return None
-    return None if entry is None or entry.released else entry.owner
+    if entry is None or entry.released:
+        return None
+    return entry.owner, max(0.0, time.time() - entry.touched_ns / 1e9)
 
 
 class Lease:

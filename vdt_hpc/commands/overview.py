@@ -1,0 +1,148 @@
+"""Runs at a glance: a row for each of many, a block for each of few."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from vdt_hpc.commands import states
+from vdt_hpc.commands.attempts import Attempt
+from vdt_hpc.commands.facts import Facts
+from vdt_hpc.commands.looking import Seen
+from vdt_hpc.commands.states import PENDING, REQUEUED, RUNNING, State
+from vdt_hpc.commands.words import age, fitted, now, short, span, when
+
+NAME_COLUMNS = 24
+"""The longest name that is shown in full; the others' ends matter less than a table."""
+LABEL_COLUMNS = 13
+HEADINGS = ("RUN", "STATE", "DONE", "CLIPS", "CLIPS/S", "LEFT", "JOBS")
+NUMBERS = ("DONE", "CLIPS", "CLIPS/S", "LEFT")
+INDENT = "    "
+
+
+def table(runs: Sequence[Seen], columns: int) -> Iterator[str]:
+    """A row per run, those first that are alive, then those that somebody should look at.
+
+    Args:
+        runs: what was found.
+        columns: width of the terminal.
+    """
+    counts = Counter(run.state.word for run in runs)
+    told = ", ".join(f"{counts[word]} {word}" for word in states.ORDER if counts[word])
+    yield f"{len(runs)} runs under {runs[0].paths.root}: {told}"
+    ordered = sorted(runs, key=lambda run: (states.ORDER.index(run.state.word), run.name))
+    cells = [HEADINGS, *(_cells(run) for run in ordered)]
+    widths = [max(len(row[number]) for row in cells) for number in range(len(HEADINGS))]
+    for row, run in zip(cells, [None, *ordered], strict=True):
+        aligned = [
+            cell.rjust(width) if heading in NUMBERS else cell.ljust(width)
+            for heading, cell, width in zip(HEADINGS, row, widths, strict=True)
+        ]
+        yield fitted("  ".join(aligned).rstrip(), columns)
+        remark = _remark(run) if run else ""
+        if remark:
+            yield fitted(INDENT + remark, columns)
+
+
+def _cells(run: Seen) -> tuple[str, ...]:
+    """What stands under the headings."""
+    found, live = run.facts, run.live_jobs()
+    jobs = ", ".join(dict.fromkeys(attempt.where.removeprefix("job ") for attempt in live[:2]))
+    jobs += f", {len(live) - 2} more" if len(live) > 2 else ""
+    if found is None or found.total_clips is None:
+        return fitted(run.name, NAME_COLUMNS), run.state.word, "", "", "", "", jobs
+    trains = run.state.word == RUNNING and not run.stage
+    return (
+        fitted(run.name, NAME_COLUMNS),
+        run.state.word,
+        f"{int(100 * found.clips_seen / found.total_clips)}%",
+        f"{short(found.clips_seen)}/{short(found.total_clips)}",
+        f"{found.clips_per_s:.3g}" if found.clips_per_s and trains else "",
+        span(found.left_s) if found.left_s is not None else "",
+        jobs,
+    )
+
+
+def _remark(run: Seen) -> str:
+    """What a row has no column for: what it is about, why, when, and what happened before."""
+    parts = [run.stage, "not started yet" if run.facts and not run.facts.config and not run.stage else ""]
+    parts += [run.state.why, _starts(run.state)]
+    if run.facts and run.facts.num_restarts:
+        count = run.facts.num_restarts
+        parts.append(f"{count} restart{'s' * (count > 1)}, after: {run.facts.restart_reasons}")
+    return "; ".join(filter(None, parts))
+
+
+def block(run: Seen) -> Iterator[str]:
+    """All that is known of one run beside its lineage.
+
+    Args:
+        run: what was found; its folder could be read.
+    """
+    found = run.facts
+    assert found is not None
+    yield f"{run.name}  ({run.paths.run})"
+    yield _line("state", (f"{run.stage} " if run.stage else "") + describe(run.state))
+    yield _line("training", _position(found))
+    train = found.log.get("train")
+    if train:
+        share = "" if train.get("mfu") is None else f", {train['mfu']:.1%} of the GPUs' peak"
+        loss = "none" if train.get("loss") is None else f"{train['loss']:.4f}"
+        logged = f", {age(found.logged_at)} ago" if found.logged_at else ""
+        yield _line("last line", f"loss {loss}, {found.clips_per_s or 0:.3g} clips/s{share}{logged}")
+    if "validation" in found.log:
+        line = found.log["validation"]
+        yield _line("validation", f"loss {line['val_loss']:.4f} at clip {line['clips_seen']:,}")
+    saved = found.checkpoints
+    yield _line("checkpoints", f"{len(saved)}" + (f", newest {saved[0].name}" if saved else ""))
+    yield _line("trained by", found.holder.describe() if found.holder else "nobody now")
+    if found.num_restarts:
+        yield _line("restarts", f"{found.num_restarts}, after: {found.restart_reasons}")
+    yield from _jobs("in the queue", {job: state for job, state in run.jobs.items() if state.is_live and job.cluster})
+
+
+def stages(run: Seen) -> Iterator[str]:
+    """A line for every job that was sent off or started for another stage than training, oldest first.
+
+    Args:
+        run: what was found.
+    """
+    over = {job: state for job, state in run.jobs.items() if job.stage != "train" and not state.is_live}
+    yield from _jobs("other stages", over)
+
+
+def describe(state: State) -> str:
+    """A state in words, in one line."""
+    since = f" since {when(state.start)}" if state.word == RUNNING and state.start else ""
+    where = f" on {state.nodes}" if state.nodes else ""
+    why = f" ({state.why})" if state.why and state.is_live else f": {state.why}" if state.why else ""
+    return f"{state.word}{where}{since}{why}" + (f", {_starts(state)}" if _starts(state) else "")
+
+
+def _jobs(label: str, jobs: Mapping[Attempt, State]) -> Iterator[str]:
+    if not jobs:
+        return
+    yield _line(label, "")
+    width = max(len(job.where) for job in jobs)
+    stage_width = max(len(job.stage) for job in jobs)
+    for job, state in jobs.items():
+        yield f"    {job.stage:{stage_width}}  {job.where:{width}}  {when(job.time)}  {describe(state)}"
+
+
+def _starts(state: State) -> str:
+    if state.word not in (PENDING, REQUEUED) or state.start is None:
+        return ""
+    wait = (state.start.astimezone() - now()).total_seconds()
+    return f"starts about {when(state.start)}" + (f", in {span(wait)}" if wait > 0 else "")
+
+
+def _position(found: Facts) -> str:
+    total, seen = found.total_clips, found.clips_seen
+    if found.is_trained:
+        return f"complete, {seen:,} clips"
+    if total is None:
+        return "not started yet"
+    left = "" if found.left_s is None else f", {span(found.left_s)} left at this speed"
+    return f"{seen:,} of {total:,} clips ({seen / total:.1%}{left})"
+
+
+def _line(label: str, text: str) -> str:
+    return f"  {label:{LABEL_COLUMNS}}{text}".rstrip()

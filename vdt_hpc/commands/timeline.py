@@ -1,0 +1,224 @@
+"""The lineage of a run as a timeline: a bar for every job that trained it, on one axis of time.
+
+job      where     start        lasted
+123-0    a100 x 5  11-20 14:02    10 h  ..########
+         clips 0 -> 40,000, node gpu-a100: the time limit
+123-1    a100 x 5  11-21 02:10     8 h            ....######
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from vdt_hpc.commands.attempts import Attempt
+from vdt_hpc.commands.facts import Facts
+from vdt_hpc.commands.looking import Seen
+from vdt_hpc.commands.overview import describe
+from vdt_hpc.commands.states import LIVE, PENDING, REQUEUED, RUNNING
+from vdt_hpc.commands.words import fitted, now, span
+from vdt_hpc.store.ledger import KILLED as LEFT_NO_WORD
+from vdt_hpc.store.ledger import Leg
+
+TRAINS, WAITS, LOST = "#", ".", "?"
+MEANING = {TRAINS: "trains", WAITS: "waits in the queue", LOST: "killed, nobody knows when"}
+LEAST_BAR_COLUMNS = 16
+MARGIN = "    "
+_ASKS_FOR_GPUS = re.compile(r"^#SBATCH --(?:gpus-per-node=|gres=gpu)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job's line: what is told in words, and what is drawn."""
+
+    job: str
+    where: str
+    words: str
+    start: datetime
+    """When it began to train; when it began to wait, if it still waits."""
+    waits_from: datetime | None = None
+    """Since when it had waited in the queue; None: it had not."""
+    end: datetime | None = None
+    """When it ended; now, while it trains; None: nobody knows, or it has not started."""
+    lost_by: datetime | None = None
+    """The latest moment at which it can have ended, where nobody knows; None otherwise."""
+    is_waiting: bool = False
+
+
+def timeline(run: Seen, columns: int) -> Iterator[str]:
+    """Lines that show a run's course; one line where nothing has trained yet and nothing waits to.
+
+    Args:
+        run: what was found; its folder could be read.
+        columns: width of the terminal.
+    """
+    found = run.facts
+    assert found is not None
+    rows = [*_legs(run, found), *_waiting(run, found)]
+    if not found.legs:
+        yield "  jobs         none has trained yet"
+    else:
+        yield from _totals(rows, found)
+    if not rows:
+        return
+    yield ""
+    yield from _drawn(rows, columns)
+
+
+def _totals(rows: Sequence[Row], found: Facts) -> Iterator[str]:
+    """How many jobs, restarts and lost clips; and the hours of each partition."""
+    num, lost = len(found.legs), sum(leg.lost_clips for leg in found.legs)
+    counts = [f"{num} job{'s' * (num > 1)}", f"{found.num_restarts} restart{'s' * (found.num_restarts != 1)}"]
+    yield f"  jobs         {', '.join([*counts, f'{lost:,} clips lost'])}"
+    hours: dict[tuple[str, str], float] = {}
+    unknown: set[tuple[str, str]] = set()
+    for leg, row in zip(found.legs, rows, strict=False):
+        key = leg.partition, "GPU hours" if _has_gpus(leg, found) else "task hours"
+        end = row.end or row.lost_by
+        hours[key] = hours.get(key, 0.0) + (leg.world_size * (end - row.start).total_seconds() / 3600 if end else 0.0)
+        if row.end is None:
+            unknown.add(key)
+    told = [
+        f"{'at most ' if key in unknown else ''}{_hours(spent)} {key[1]} on {key[0]}" for key, spent in hours.items()
+    ]
+    yield f"  spent        {', '.join(told)}"
+
+
+def _hours(count: float) -> str:
+    return f"{count:,.0f}" if count >= 9.95 else f"{count:.2g}"
+
+
+def _has_gpus(leg: Leg, found: Facts) -> bool:
+    """Whether a job's submission asked for GPUs; one task runs per GPU."""
+    script = found.paths.jobs / "train" / f"{_number(leg).partition('_')[0]}_submission.sh"
+    return script.exists() and bool(_ASKS_FOR_GPUS.search(script.read_text(encoding="utf-8", errors="replace")))
+
+
+def _legs(run: Seen, found: Facts) -> Iterator[Row]:
+    """A row for every job that has trained the run."""
+    sent = {(job.cluster, job.job): job.time for job in run.jobs if job.stage == "train"}
+    for number, leg in enumerate(found.legs):
+        start = datetime.fromisoformat(leg.start).astimezone()
+        before = found.legs[number - 1] if number else None
+        after = found.legs[number + 1] if number + 1 < len(found.legs) else None
+        is_same_job = before and (before.cluster, _number(before)) == (leg.cluster, _number(leg))
+        waits_from = _end(before) if before and is_same_job else sent.get((leg.cluster, _number(leg)))
+        state, end, lost_by = _how_it_ended(leg, run, found)
+        if after and end is None:
+            lost_by = datetime.fromisoformat(after.start).astimezone()
+        yield Row(
+            job=leg.job, where=f"{leg.partition} x {leg.world_size}", words=_words(leg, state, run, found), start=start,
+            waits_from=waits_from if waits_from and waits_from < start else None, end=end, lost_by=lost_by,
+        )  # fmt: skip
+
+
+def _how_it_ended(leg: Leg, run: Seen, found: Facts) -> tuple[str, datetime | None, datetime | None]:
+    """Why; when it ended; and the latest moment of that, where nobody knows."""
+    if leg.why is not None:
+        return leg.why, _end(leg), None
+    job = _attempt(leg, run)
+    left = job.left_word() if job and job.stage == "train" else None
+    if job and left and left[1] >= int(leg.job.rpartition("-")[2]) and run.jobs[job].word not in (RUNNING,):
+        return left[0].why or left[0].word, job.left_at() or found.logged_at, None
+    is_running = run.state.word in LIVE - {PENDING, REQUEUED} and not run.stage
+    if is_running:
+        return "", now(), None
+    return LEFT_NO_WORD, None, found.logged_at or datetime.fromisoformat(leg.start).astimezone()
+
+
+def _words(leg: Leg, why: str, run: Seen, found: Facts) -> str:
+    """What a job did, beside its bar."""
+    came = leg.last_clips if leg.last_clips is not None else found.clips_seen
+    lost = f", {leg.lost_clips:,} lost" if leg.lost_clips else ""
+    foreign = f" of cluster {leg.cluster}" if leg.cluster and leg.cluster != _home(run, found) else ""
+    return f"clips {leg.first_clips:,} -> {came:,}{lost}: {why or RUNNING} ({leg.node}{foreign})"
+
+
+def _home(run: Seen, found: Facts) -> str:
+    """The cluster that needs no mention: that of the latest job."""
+    return found.legs[-1].cluster if found.legs else ""
+
+
+def _waiting(run: Seen, found: Facts) -> Iterator[Row]:
+    """A row for every job that waits to train."""
+    for job, state in run.jobs.items():
+        if job.stage == "train" and state.word in (PENDING, REQUEUED):
+            legs = [leg for leg in found.legs if (leg.cluster, _number(leg)) == (job.cluster, job.job)]
+            since = (_end(legs[-1]) if legs else None) or job.left_at() or job.time
+            yield Row(job.job, job.partition, describe(state), since, waits_from=since, is_waiting=True)
+
+
+def _attempt(leg: Leg, run: Seen) -> Attempt | None:
+    return next((job for job in run.jobs if job.job == _number(leg) and (job.cluster or "") == leg.cluster), None)
+
+
+def _number(leg: Leg) -> str:
+    return leg.job.rpartition("-")[0]
+
+
+def _end(leg: Leg) -> datetime | None:
+    return datetime.fromisoformat(leg.end).astimezone() if leg.end else None
+
+
+def _drawn(rows: Sequence[Row], columns: int) -> Iterator[str]:
+    """The rows as text, under an axis of time."""
+    first = min(row.waits_from or row.start for row in rows)
+    last = max(max(filter(None, (row.start, row.end, row.lost_by))) for row in rows)
+    last = max(last, now()) if any(row.is_waiting for row in rows) else last
+    last = max(last, first + timedelta(seconds=1))
+    cells = [(row.job, row.where, _day(row.start), "" if row.is_waiting else _lasted(row)) for row in rows]
+    heads = ("job", "where", "start", "lasted")
+    widths = [max(len(row[number]) for row in (heads, *cells)) for number in range(4)]
+    label = sum(widths) + 2 * len(widths) + len(MARGIN)
+    room = columns - label
+    if room < LEAST_BAR_COLUMNS:  # no room beside the words: below them
+        label, room = len(MARGIN), max(LEAST_BAR_COLUMNS, columns - len(MARGIN))
+    beside = label > len(MARGIN)
+    bars = [_bar(row, first, last, room) for row in rows]
+    axis = f"{_day(first)}{_day(last).rjust(room - len(_day(first)))}"
+    head = _aligned(heads, widths)
+    yield (head.ljust(label) + axis) if beside else head
+    if not beside:
+        yield MARGIN + axis
+    for row, cell, bar in zip(rows, cells, bars, strict=True):
+        text = _aligned(cell, widths)
+        yield (text.ljust(label) + bar).rstrip() if beside else text.rstrip()
+        if not beside:
+            yield (MARGIN + bar).rstrip()
+        yield MARGIN + "  " + fitted(row.words, max(20, columns - len(MARGIN) - 2))
+    used = [f"{sign} {meaning}" for sign, meaning in MEANING.items() if any(sign in bar for bar in bars)]
+    yield MARGIN + "   ".join(used)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    job, where, start, lasted = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+    return f"{MARGIN}{job}  {where}  {start}  {lasted.strip().rjust(widths[3])}"
+
+
+def _bar(row: Row, first: datetime, last: datetime, room: int) -> str:
+    """One job on the axis; what it did is drawn, however short it was."""
+
+    def column(moment: datetime) -> int:
+        return min(room - 1, int(room * ((moment - first) / (last - first))))
+
+    signs = [" "] * room
+
+    def draw(start: datetime, end: datetime, sign: str) -> None:
+        for position in range(column(start), max(column(end), column(start) + 1)):
+            signs[position] = sign
+
+    if row.waits_from:
+        draw(row.waits_from, last if row.is_waiting else row.start, WAITS)
+    if row.end:
+        draw(row.start, row.end, TRAINS)
+    elif row.lost_by:
+        draw(row.start, row.lost_by, LOST)
+    return "".join(signs)
+
+
+def _lasted(row: Row) -> str:
+    return span((row.end - row.start).total_seconds()) if row.end else "?"
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment.astimezone():%m-%d %H:%M}"
