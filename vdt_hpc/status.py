@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vdt_hpc.commandline import Parser, find_run, is_run, load_partition, run_command, run_paths
 from vdt_hpc.commands import checkpoints, logs, overview, timeline, watching
-from vdt_hpc.commands.looking import look
+from vdt_hpc.commands.looking import Seen, look
 from vdt_hpc.commands.states import UNREADABLE
 from vdt_hpc.commands.witnesses import Slurm
 from vdt_hpc.errors import UserError
@@ -116,14 +116,13 @@ def _lines(runs: Sequence[RunPaths], slurm: Slurm, is_detailed: bool) -> tuple[l
     return [*lines, *(f"note: {remark}" for remark in remarks)], sum(run.state.word == UNREADABLE for run in seen)
 
 
-def _detailed(run: "overview.Seen", number: int, columns: int) -> Iterator[str]:
+def _detailed(run: Seen, number: int, columns: int) -> Iterator[str]:
     if number:
         yield ""
     if run.facts is None:
         yield f"{run.name}: {overview.describe(run.state)}"
         return
-    yield from overview.block(run)
-    yield from overview.stages(run)
+    yield from overview.block(run, columns)
     yield from timeline.timeline(run, columns)
 
 

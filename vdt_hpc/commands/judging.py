@@ -5,7 +5,7 @@ run's lineage; the lease's heartbeat. Slurm tells that a job failed, the job its
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,21 +120,21 @@ def _explained(state: State, attempt: Attempt, run: Facts) -> State:
 def _own_word(attempt: Attempt, run: Facts) -> State | None:
     """How a job ended by what it has written itself, or the lineage; None where neither tells."""
     left, leg = attempt.left_word(), _leg(attempt, run)
-    if leg is None or (left and left[1] >= int(leg.job.rpartition("-")[2])):
+    if leg is None or (left and left[1] >= leg.restart):
         return left[0] if left else None
     return of_leg(leg)
 
 
 def _leg(attempt: Attempt, run: Facts) -> Leg | None:
     """A job's latest part in training."""
-    found = [leg for leg in run.legs if leg.cluster == attempt.cluster and leg.job.rpartition("-")[0] == attempt.job]
+    found = [leg for leg in run.legs if leg.origin == (attempt.cluster, attempt.job)]
     return found[-1] if found and attempt.stage == "train" else None
 
 
 def _vanished(attempt: Attempt) -> State:
     """A job that the queue has forgotten, and that has written nothing."""
     if attempt.begun():
-        return State(KILLED, LEFT_NO_WORD)
+        return State(KILLED, states.NO_WORD)
     return State(CANCELLED, attempt.wish or "it left the queue before it ran")
 
 
@@ -149,7 +149,7 @@ def _unasked(attempt: Attempt, run: Facts, answers: Answers) -> State:
         assert holder is not None
         return holder
     own = _own_word(attempt, run)
-    if own is None or own.why == LEFT_NO_WORD:
+    if own is None or own.why == states.NO_WORD:
         return State(CANCELLED, attempt.wish) if attempt.wish and not attempt.begun() else State(UNKNOWN, who)
     if own.word in (STOPPED, KILLED) and not attempt.wish:
         return replace(own, why=f"{own.why}; perhaps in the queue again: {who}")
@@ -162,7 +162,7 @@ def _holder(run: Facts) -> State | None:
         return None
     who = run.holder.describe() + (f" of cluster {run.holder.cluster}" if run.holder.cluster else "")
     if not run.holder.job_id and run.holder.is_gone():  # asks the process table alone
-        return State(KILLED, f"{who} is gone and {LEFT_NO_WORD.removeprefix('killed ')}")
+        return State(KILLED, f"{who} is gone, and left no word")
     if run.silent_s > SILENT_S:
         return State(UNKNOWN, f"no sign of life from {who} for {span(run.silent_s)}")
     return State(RUNNING, f"{who}, sign of life {span(run.silent_s)} ago")
@@ -192,9 +192,3 @@ def _has_process(attempt: Attempt) -> bool:
 def all_of(run: Facts, answers: Answers) -> dict[Attempt, State]:
     """A run's jobs, oldest first, and how it stands with each."""
     return {attempt: state_of(attempt, run, answers) for attempt in run.attempts}
-
-
-def live_jobs(each: Mapping[Attempt, State], stages: Iterable[str] = ()) -> list[Attempt]:
-    """Those jobs that run or wait, of some stages or of all."""
-    wanted = set(stages)
-    return [attempt for attempt, state in each.items() if state.is_live and (not wanted or attempt.stage in wanted)]

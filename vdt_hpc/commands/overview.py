@@ -8,10 +8,10 @@ from vdt_hpc.commands.attempts import Attempt
 from vdt_hpc.commands.facts import Facts
 from vdt_hpc.commands.looking import Seen
 from vdt_hpc.commands.states import PENDING, REQUEUED, RUNNING, State
-from vdt_hpc.commands.words import age, fitted, now, short, span, when
+from vdt_hpc.commands.words import age, fitted, now, short, span, when, wrapped
 
-NAME_COLUMNS = 24
-"""The longest name that is shown in full; the others' ends matter less than a table."""
+NAME_COLUMNS = 12, 24
+"""How narrow and how wide the names' column may be; longer names are cut."""
 LABEL_COLUMNS = 13
 HEADINGS = ("RUN", "STATE", "DONE", "CLIPS", "CLIPS/S", "LEFT", "JOBS")
 NUMBERS = ("DONE", "CLIPS", "CLIPS/S", "LEFT")
@@ -27,13 +27,15 @@ def table(runs: Sequence[Seen], columns: int) -> Iterator[str]:
     """
     counts = Counter(run.state.word for run in runs)
     told = ", ".join(f"{counts[word]} {word}" for word in states.ORDER if counts[word])
-    yield f"{len(runs)} runs under {runs[0].paths.root}: {told}"
+    yield from wrapped(f"{len(runs)} runs: {told}  ({runs[0].paths.root})", columns, INDENT)
     ordered = sorted(runs, key=lambda run: (states.ORDER.index(run.state.word), run.name))
     cells = [HEADINGS, *(_cells(run) for run in ordered)]
     widths = [max(len(row[number]) for row in cells) for number in range(len(HEADINGS))]
+    least, most = NAME_COLUMNS
+    widths[0] = max(least, min(most, widths[0], columns - sum(widths[1:]) - 2 * (len(widths) - 1)))
     for row, run in zip(cells, [None, *ordered], strict=True):
         aligned = [
-            cell.rjust(width) if heading in NUMBERS else cell.ljust(width)
+            cell.rjust(width) if heading in NUMBERS else fitted(cell, width).ljust(width)
             for heading, cell, width in zip(HEADINGS, row, widths, strict=True)
         ]
         yield fitted("  ".join(aligned).rstrip(), columns)
@@ -45,18 +47,18 @@ def table(runs: Sequence[Seen], columns: int) -> Iterator[str]:
 def _cells(run: Seen) -> tuple[str, ...]:
     """What stands under the headings."""
     found, live = run.facts, run.live_jobs()
-    jobs = ", ".join(dict.fromkeys(attempt.where.removeprefix("job ") for attempt in live[:2]))
-    jobs += f", {len(live) - 2} more" if len(live) > 2 else ""
+    jobs = f"{live[0].job} {live[0].partition}" if live else ""
+    jobs += f" +{len(live) - 1}" if len(live) > 1 else ""
     if found is None or found.total_clips is None:
-        return fitted(run.name, NAME_COLUMNS), run.state.word, "", "", "", "", jobs
+        return run.name, run.state.word, "", "", "", "", jobs
     trains = run.state.word == RUNNING and not run.stage
     return (
-        fitted(run.name, NAME_COLUMNS),
+        run.name,
         run.state.word,
         f"{int(100 * found.clips_seen / found.total_clips)}%",
         f"{short(found.clips_seen)}/{short(found.total_clips)}",
         f"{found.clips_per_s:.3g}" if found.clips_per_s and trains else "",
-        span(found.left_s) if found.left_s is not None else "",
+        span(found.left_s) if found.left_s is not None and run.state.is_live else "",
         jobs,
     )
 
@@ -71,16 +73,17 @@ def _remark(run: Seen) -> str:
     return "; ".join(filter(None, parts))
 
 
-def block(run: Seen) -> Iterator[str]:
+def block(run: Seen, columns: int) -> Iterator[str]:
     """All that is known of one run beside its lineage.
 
     Args:
         run: what was found; its folder could be read.
+        columns: width of the terminal.
     """
     found = run.facts
     assert found is not None
     yield f"{run.name}  ({run.paths.run})"
-    yield _line("state", (f"{run.stage} " if run.stage else "") + describe(run.state))
+    yield from _lines("state", (f"{run.stage} " if run.stage else "") + describe(run.state), columns)
     yield _line("training", _position(found))
     train = found.log.get("train")
     if train:
@@ -95,18 +98,10 @@ def block(run: Seen) -> Iterator[str]:
     yield _line("checkpoints", f"{len(saved)}" + (f", newest {saved[0].name}" if saved else ""))
     yield _line("trained by", found.holder.describe() if found.holder else "nobody now")
     if found.num_restarts:
-        yield _line("restarts", f"{found.num_restarts}, after: {found.restart_reasons}")
-    yield from _jobs("in the queue", {job: state for job, state in run.jobs.items() if state.is_live and job.cluster})
-
-
-def stages(run: Seen) -> Iterator[str]:
-    """A line for every job that was sent off or started for another stage than training, oldest first.
-
-    Args:
-        run: what was found.
-    """
-    over = {job: state for job, state in run.jobs.items() if job.stage != "train" and not state.is_live}
-    yield from _jobs("other stages", over)
+        yield from _lines("restarts", f"{found.num_restarts}, after: {found.restart_reasons}", columns)
+    yield from _jobs("jobs now", {job: state for job, state in run.jobs.items() if state.is_live}, columns)
+    over = {job: state for job, state in run.jobs.items() if not state.is_live and not _has_bar(job, found)}
+    yield from _jobs("jobs before", over, columns)
 
 
 def describe(state: State) -> str:
@@ -117,14 +112,21 @@ def describe(state: State) -> str:
     return f"{state.word}{where}{since}{why}" + (f", {_starts(state)}" if _starts(state) else "")
 
 
-def _jobs(label: str, jobs: Mapping[Attempt, State]) -> Iterator[str]:
+def _has_bar(job: Attempt, found: Facts) -> bool:
+    """Whether the timeline tells of a job."""
+    return job.stage == "train" and (job.cluster or "", job.job) in {leg.origin for leg in found.legs}
+
+
+def _jobs(label: str, jobs: Mapping[Attempt, State], columns: int) -> Iterator[str]:
+    """A line for each job, oldest first."""
     if not jobs:
         return
     yield _line(label, "")
     width = max(len(job.where) for job in jobs)
     stage_width = max(len(job.stage) for job in jobs)
     for job, state in jobs.items():
-        yield f"    {job.stage:{stage_width}}  {job.where:{width}}  {when(job.time)}  {describe(state)}"
+        line = f"{INDENT}{job.stage:{stage_width}}  {job.where:{width}}  {when(job.time)}  {describe(state)}"
+        yield from wrapped(line, columns, INDENT * 2)
 
 
 def _starts(state: State) -> str:
@@ -142,6 +144,10 @@ def _position(found: Facts) -> str:
         return "not started yet"
     left = "" if found.left_s is None else f", {span(found.left_s)} left at this speed"
     return f"{seen:,} of {total:,} clips ({seen / total:.1%}{left})"
+
+
+def _lines(label: str, text: str, columns: int) -> list[str]:
+    return wrapped(_line(label, text), columns, " " * (LABEL_COLUMNS + 2))
 
 
 def _line(label: str, text: str) -> str:

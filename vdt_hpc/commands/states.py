@@ -33,6 +33,8 @@ ORDER = (
 """What is alive comes first, then what somebody should look at."""
 LIVE = frozenset({RUNNING, STOPPING, REQUEUED, PENDING})
 
+NO_WORD = "it left no word"
+"""Why a job ended that was killed, where nobody has noted a reason."""
 _ENDED = {
     "COMPLETED": (COMPLETE, ""),
     "CANCELLED": (CANCELLED, ""),
@@ -114,7 +116,9 @@ def from_ledger(why: str) -> State:
     """A job by the end that the run's lineage tells of."""
     if why == COMPLETE:
         return State(COMPLETE)
-    if why == LEFT_NO_WORD or (why.startswith("task ") and " killed" in why):
+    if why == LEFT_NO_WORD:
+        return State(KILLED, NO_WORD)
+    if why.startswith("task ") and " killed" in why:
         return State(KILLED, why)
     is_stop = why.startswith(("SIG", "the time limit", "a signal", "stopped by", "moved to", "cancelled by"))
     return State(STOPPED if is_stop else FAILED, why)

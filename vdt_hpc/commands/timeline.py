@@ -15,15 +15,17 @@ from vdt_hpc.commands.attempts import Attempt
 from vdt_hpc.commands.facts import Facts
 from vdt_hpc.commands.looking import Seen
 from vdt_hpc.commands.overview import describe
-from vdt_hpc.commands.states import LIVE, PENDING, REQUEUED, RUNNING
-from vdt_hpc.commands.words import fitted, now, span
+from vdt_hpc.commands.states import PENDING, REQUEUED, RUNNING, STOPPING
+from vdt_hpc.commands.words import now, span, wrapped
 from vdt_hpc.store.ledger import KILLED as LEFT_NO_WORD
 from vdt_hpc.store.ledger import Leg
 
 TRAINS, WAITS, LOST = "#", ".", "?"
-MEANING = {TRAINS: "trains", WAITS: "waits in the queue", LOST: "killed, nobody knows when"}
+MEANING = {TRAINS: "trains", WAITS: "waits in the queue", LOST: "nobody knows until when"}
 LEAST_BAR_COLUMNS = 16
 MARGIN = "    "
+_SHORT = timedelta(hours=2)
+"""A course shorter than that is told in seconds."""
 _ASKS_FOR_GPUS = re.compile(r"^#SBATCH --(?:gpus-per-node=|gres=gpu)", re.MULTILINE)
 
 
@@ -56,7 +58,7 @@ def timeline(run: Seen, columns: int) -> Iterator[str]:
     assert found is not None
     rows = [*_legs(run, found), *_waiting(run, found)]
     if not found.legs:
-        yield "  jobs         none has trained yet"
+        yield "  lineage      none has trained yet"
     else:
         yield from _totals(rows, found)
     if not rows:
@@ -69,7 +71,7 @@ def _totals(rows: Sequence[Row], found: Facts) -> Iterator[str]:
     """How many jobs, restarts and lost clips; and the hours of each partition."""
     num, lost = len(found.legs), sum(leg.lost_clips for leg in found.legs)
     counts = [f"{num} job{'s' * (num > 1)}", f"{found.num_restarts} restart{'s' * (found.num_restarts != 1)}"]
-    yield f"  jobs         {', '.join([*counts, f'{lost:,} clips lost'])}"
+    yield f"  lineage      {', '.join([*counts, f'{lost:,} clips lost'])}"
     hours: dict[tuple[str, str], float] = {}
     unknown: set[tuple[str, str]] = set()
     for leg, row in zip(found.legs, rows, strict=False):
@@ -90,74 +92,63 @@ def _hours(count: float) -> str:
 
 def _has_gpus(leg: Leg, found: Facts) -> bool:
     """Whether a job's submission asked for GPUs; one task runs per GPU."""
-    script = found.paths.jobs / "train" / f"{_number(leg).partition('_')[0]}_submission.sh"
+    script = found.paths.jobs / "train" / f"{leg.origin[1]}_submission.sh"
     return script.exists() and bool(_ASKS_FOR_GPUS.search(script.read_text(encoding="utf-8", errors="replace")))
 
 
 def _legs(run: Seen, found: Facts) -> Iterator[Row]:
     """A row for every job that has trained the run."""
-    sent = {(job.cluster, job.job): job.time for job in run.jobs if job.stage == "train"}
+    sent = {(job.cluster or "", job.job): job for job in run.jobs if job.stage == "train"}
     for number, leg in enumerate(found.legs):
-        start = datetime.fromisoformat(leg.start).astimezone()
+        job, start = sent.get(leg.origin), _moment(leg.start)
         before = found.legs[number - 1] if number else None
-        after = found.legs[number + 1] if number + 1 < len(found.legs) else None
-        is_same_job = before and (before.cluster, _number(before)) == (leg.cluster, _number(leg))
-        waits_from = _end(before) if before and is_same_job else sent.get((leg.cluster, _number(leg)))
-        state, end, lost_by = _how_it_ended(leg, run, found)
-        if after and end is None:
-            lost_by = datetime.fromisoformat(after.start).astimezone()
+        if before and before.origin == leg.origin:
+            waits_from = _moment(before.end) if before.end else None
+        else:
+            waits_from = job.time if job and job.cluster else None
+        why, end, lost_by = leg.why or "", _moment(leg.end) if leg.end else None, None
+        if leg.why is None:
+            why, end = _open_end(leg, run, job)
+        if end is None:
+            is_last = number + 1 == len(found.legs)
+            lost_by = (found.logged_at or start) if is_last else _moment(found.legs[number + 1].start)
         yield Row(
-            job=leg.job, where=f"{leg.partition} x {leg.world_size}", words=_words(leg, state, run, found), start=start,
+            job=leg.job, where=f"{leg.partition} x {leg.world_size}", words=_words(leg, why, found), start=start,
             waits_from=waits_from if waits_from and waits_from < start else None, end=end, lost_by=lost_by,
         )  # fmt: skip
 
 
-def _how_it_ended(leg: Leg, run: Seen, found: Facts) -> tuple[str, datetime | None, datetime | None]:
-    """Why; when it ended; and the latest moment of that, where nobody knows."""
-    if leg.why is not None:
-        return leg.why, _end(leg), None
-    job = _attempt(leg, run)
-    left = job.left_word() if job and job.stage == "train" else None
-    if job and left and left[1] >= int(leg.job.rpartition("-")[2]) and run.jobs[job].word not in (RUNNING,):
-        return left[0].why or left[0].word, job.left_at() or found.logged_at, None
-    is_running = run.state.word in LIVE - {PENDING, REQUEUED} and not run.stage
-    if is_running:
-        return "", now(), None
-    return LEFT_NO_WORD, None, found.logged_at or datetime.fromisoformat(leg.start).astimezone()
+def _open_end(leg: Leg, run: Seen, job: Attempt | None) -> tuple[str, datetime | None]:
+    """How it stands with a job whose end the lineage does not tell yet; and until when it has trained, if known."""
+    state = run.jobs[job] if job else run.state
+    if state.word in (RUNNING, STOPPING) and not (run.stage and job is None):
+        return state.word, now()
+    left = job.left_word() if job else None
+    if job and left and left[1] >= leg.restart:
+        return (left[0].why or left[0].word) if state.is_live else describe(state), job.left_at()
+    return LEFT_NO_WORD if state.is_live else describe(state), None
 
 
-def _words(leg: Leg, why: str, run: Seen, found: Facts) -> str:
+def _words(leg: Leg, why: str, found: Facts) -> str:
     """What a job did, beside its bar."""
-    came = leg.last_clips if leg.last_clips is not None else found.clips_seen
+    came = leg.last_clips if leg.last_clips is not None else max(found.clips_seen, leg.first_clips)
     lost = f", {leg.lost_clips:,} lost" if leg.lost_clips else ""
-    foreign = f" of cluster {leg.cluster}" if leg.cluster and leg.cluster != _home(run, found) else ""
-    return f"clips {leg.first_clips:,} -> {came:,}{lost}: {why or RUNNING} ({leg.node}{foreign})"
-
-
-def _home(run: Seen, found: Facts) -> str:
-    """The cluster that needs no mention: that of the latest job."""
-    return found.legs[-1].cluster if found.legs else ""
+    # The cluster needs no mention where there was only one.
+    cluster = f" of {leg.cluster or 'no cluster'}" if len({each.cluster for each in found.legs}) > 1 else ""
+    return f"clips {leg.first_clips:,} -> {came:,}{lost}: {why} ({leg.node}{cluster})"
 
 
 def _waiting(run: Seen, found: Facts) -> Iterator[Row]:
     """A row for every job that waits to train."""
     for job, state in run.jobs.items():
         if job.stage == "train" and state.word in (PENDING, REQUEUED):
-            legs = [leg for leg in found.legs if (leg.cluster, _number(leg)) == (job.cluster, job.job)]
-            since = (_end(legs[-1]) if legs else None) or job.left_at() or job.time
+            ends = [leg.end for leg in found.legs if leg.origin == (job.cluster, job.job)]
+            since = _moment(ends[-1]) if ends and ends[-1] else job.left_at() or job.time
             yield Row(job.job, job.partition, describe(state), since, waits_from=since, is_waiting=True)
 
 
-def _attempt(leg: Leg, run: Seen) -> Attempt | None:
-    return next((job for job in run.jobs if job.job == _number(leg) and (job.cluster or "") == leg.cluster), None)
-
-
-def _number(leg: Leg) -> str:
-    return leg.job.rpartition("-")[0]
-
-
-def _end(leg: Leg) -> datetime | None:
-    return datetime.fromisoformat(leg.end).astimezone() if leg.end else None
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone()
 
 
 def _drawn(rows: Sequence[Row], columns: int) -> Iterator[str]:
@@ -166,7 +157,8 @@ def _drawn(rows: Sequence[Row], columns: int) -> Iterator[str]:
     last = max(max(filter(None, (row.start, row.end, row.lost_by))) for row in rows)
     last = max(last, now()) if any(row.is_waiting for row in rows) else last
     last = max(last, first + timedelta(seconds=1))
-    cells = [(row.job, row.where, _day(row.start), "" if row.is_waiting else _lasted(row)) for row in rows]
+    day = "%H:%M:%S" if last - first < _SHORT else "%m-%d %H:%M"
+    cells = [(row.job, row.where, f"{row.start:{day}}", "" if row.is_waiting else _lasted(row)) for row in rows]
     heads = ("job", "where", "start", "lasted")
     widths = [max(len(row[number]) for row in (heads, *cells)) for number in range(4)]
     label = sum(widths) + 2 * len(widths) + len(MARGIN)
@@ -175,7 +167,8 @@ def _drawn(rows: Sequence[Row], columns: int) -> Iterator[str]:
         label, room = len(MARGIN), max(LEAST_BAR_COLUMNS, columns - len(MARGIN))
     beside = label > len(MARGIN)
     bars = [_bar(row, first, last, room) for row in rows]
-    axis = f"{_day(first)}{_day(last).rjust(room - len(_day(first)))}"
+    start, end = (f"{moment.astimezone():{day}}" for moment in (first, last))
+    axis = start + end.rjust(room - len(start))
     head = _aligned(heads, widths)
     yield (head.ljust(label) + axis) if beside else head
     if not beside:
@@ -185,7 +178,7 @@ def _drawn(rows: Sequence[Row], columns: int) -> Iterator[str]:
         yield (text.ljust(label) + bar).rstrip() if beside else text.rstrip()
         if not beside:
             yield (MARGIN + bar).rstrip()
-        yield MARGIN + "  " + fitted(row.words, max(20, columns - len(MARGIN) - 2))
+        yield from wrapped(f"{MARGIN}  {row.words}", columns, MARGIN + "    ")
     used = [f"{sign} {meaning}" for sign, meaning in MEANING.items() if any(sign in bar for bar in bars)]
     yield MARGIN + "   ".join(used)
 
@@ -218,7 +211,3 @@ def _bar(row: Row, first: datetime, last: datetime, room: int) -> str:
 
 def _lasted(row: Row) -> str:
     return span((row.end - row.start).total_seconds()) if row.end else "?"
-
-
-def _day(moment: datetime) -> str:
-    return f"{moment.astimezone():%m-%d %H:%M}"

@@ -80,5 +80,5 @@ def _jobs_by_cluster(runs: Iterable[Facts]) -> dict[str, set[str]]:
                 found.setdefault(attempt.cluster, set()).add(attempt.job)
         for leg in run.legs[-1:]:
             if leg.cluster:
-                found.setdefault(leg.cluster, set()).add(leg.job.rpartition("-")[0])
+                found.setdefault(leg.cluster, set()).add(leg.origin[1])
     return found

@@ -1,5 +1,6 @@
 """How numbers and moments are written for people: spans, local times, clips, lines that fit."""
 
+import textwrap
 from datetime import datetime, timedelta
 
 _UNITS_S = ((86400, "d"), (3600, "h"), (60, "min"))
@@ -41,6 +42,11 @@ def short(count: float) -> str:
             value = count / size
             return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}{unit}"
     return f"{count:.0f}"
+
+
+def wrapped(text: str, columns: int, indent: str) -> list[str]:
+    """A text on as many lines as it takes; the first begins as it does, the others with an indent."""
+    return textwrap.wrap(text, max(columns, len(indent) + 20), subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
 def fitted(text: str, columns: int) -> str:

@@ -47,6 +47,17 @@ class Leg:
     lost_clips: int = 0
     """Clips beyond its last checkpoint, which the next job had to train again."""
 
+    @property
+    def origin(self) -> tuple[str, str]:
+        """Cluster and number of the job that it was a start of."""
+        return self.cluster, self.job.rpartition("-")[0]
+
+    @property
+    def restart(self) -> int:
+        """How often that job had been requeued."""
+        count = self.job.rpartition("-")[2]
+        return int(count) if count.isdigit() else 0
+
 
 class Ledger:
     """Appends one job's part to a run's lineage: a line on entering, a line on leaving, however it leaves.
