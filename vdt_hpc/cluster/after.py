@@ -38,7 +38,8 @@ def _main(folder: Path, status: int) -> int:
     stage = StageJob.submitted(folder, job)
     cluster = os.environ.get("SLURM_CLUSTER_NAME") or queue.cluster_name()
     not_wanted = submissions.ends(stage.paths, cluster).get(job) if verdict is None else None
-    files.write_json(folder / f"{job}-{restart}_end.json", {"why": not_wanted or why, "time": submissions.now()})
+    note = {"why": not_wanted or why, "time": submissions.now(), "asked": not_wanted is not None}
+    files.write_json(folder / f"{job}-{restart}_end.json", note)
     if verdict is not None:
         return verdict
     if not_wanted:

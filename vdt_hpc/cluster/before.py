@@ -2,7 +2,7 @@
 
 It settles, with the queue's help, whose turn it is: a job that nobody wants any more leaves; a job that replaces
 another has it save and end; of rivals, which do the same work on different partitions, the first to start goes on. What
-two jobs decide at the same moment agrees: the order of starts is the controller's. A run's lease stands behind all this.
+two jobs decide at once agrees: the order of starts is the controller's. A run's lease stands behind all this.
 """
 
 import os
