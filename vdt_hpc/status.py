@@ -14,6 +14,7 @@ from vdt_hpc.commands import checkpoints, logs, overview, timeline, watching
 from vdt_hpc.commands.looking import Seen, look
 from vdt_hpc.commands.states import UNREADABLE
 from vdt_hpc.commands.witnesses import Slurm
+from vdt_hpc.commands.words import wrapped
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages, strict
 from vdt_hpc.experiment.config import RunConfig
@@ -113,7 +114,9 @@ def _lines(runs: Sequence[RunPaths], slurm: Slurm, is_detailed: bool) -> tuple[l
         lines = [line for number, run in enumerate(seen) for line in _detailed(run, number, columns)]
     else:
         lines = list(overview.table(seen, columns))
-    return [*lines, *(f"note: {remark}" for remark in remarks)], sum(run.state.word == UNREADABLE for run in seen)
+    for remark in remarks:
+        lines += wrapped(f"note: {remark}", columns, "  ")
+    return lines, sum(run.state.word == UNREADABLE for run in seen)
 
 
 def _detailed(run: Seen, number: int, columns: int) -> Iterator[str]:

@@ -49,7 +49,9 @@ class MadeRun:
         append(self.paths.submissions, event="ended", jobs=[job], cluster=CLUSTER, why=why, time=ago(0))
         return self
 
-    def leg(self, job, start_ago, end_ago=None, why=None, clips=(0, 0), lost=0, partition="a100", cluster=CLUSTER, tasks=5):
+    def leg(
+        self, job, start_ago, end_ago=None, why=None, clips=(0, 0), lost=0, partition="a100", cluster=CLUSTER, tasks=5
+    ):
         where = {"partition": partition, "world_size": tasks, "cluster": cluster, "node": f"gpu-{partition}"}
         append(self.paths.ledger, event="start", job=job, time=ago(start_ago), clips=clips[0], **where)
         if why is not None:
@@ -131,6 +133,6 @@ class StandIn:
         return self._calls.read_text().split() if self._calls.exists() else []
 
     @property
-    def env(self):
-        """Slurm's commands are these alone."""
-        return {"PATH": f"{self._bin}:/bin-without-slurm"}
+    def path(self):
+        """A PATH on which Slurm's commands are these alone."""
+        return str(self._bin)

@@ -100,7 +100,7 @@ def read(paths: RunPaths) -> Facts:
         config = strict.load(RunConfig, paths.run_config) if paths.run_config.is_file() else None
         heartbeat = read_heartbeat(paths.lease)
         try:
-            legs = tuple(ledger.read(paths.ledger))
+            legs = tuple(ledger.read(paths.ledger, paths.jobs / "train"))
         except (KeyError, ValueError) as error:
             raise UserError(f"{paths.ledger} is damaged ({error!r}): a line lacks what belongs into it") from None
         return Facts(

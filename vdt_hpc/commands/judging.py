@@ -13,7 +13,7 @@ from vdt_hpc import slurm
 from vdt_hpc.commands import states
 from vdt_hpc.commands.attempts import Attempt
 from vdt_hpc.commands.facts import Facts
-from vdt_hpc.commands.states import CANCELLED, COMPLETE, FAILED, KILLED, RUNNING, STOPPED, UNKNOWN, State
+from vdt_hpc.commands.states import CANCELLED, COMPLETE, FAILED, KILLED, RUNNING, STOPPED, STOPPING, UNKNOWN, State
 from vdt_hpc.commands.witnesses import Answers
 from vdt_hpc.commands.words import span
 from vdt_hpc.experiment.partition import Partition
@@ -57,7 +57,8 @@ def of_run(run: Facts, each: Mapping[Attempt, State]) -> tuple[State, str]:
         each: its jobs, and how it stands with each.
     """
     live = [attempt for attempt in each if each[attempt].is_live]
-    live.sort(key=lambda attempt: (attempt.stage != "train", states.ORDER.index(each[attempt].word)))
+    live.sort(key=lambda attempt: states.ORDER.index(each[attempt].word))
+    live.sort(key=lambda attempt: (each[attempt].word not in (RUNNING, STOPPING), attempt.stage != "train"))
     if live:
         return each[live[0]], "" if live[0].stage == "train" else live[0].stage
     holder = _holder(run)
@@ -103,7 +104,7 @@ def _last_of_each_stage(each: Mapping[Attempt, State]) -> dict[str, State]:
 
 def _explained(state: State, attempt: Attempt, run: Facts) -> State:
     """What Slurm says, with the reason that the job has left or somebody has noted."""
-    if state.word == COMPLETE:
+    if state.word == COMPLETE or state.is_live:
         return state
     own = _own_word(attempt, run)
     next_job = next((each.job for each in run.attempts if each.continues == attempt.job), "")

@@ -40,7 +40,9 @@ def table(runs: Sequence[Seen], columns: int) -> Iterator[str]:
         ]
         yield fitted("  ".join(aligned).rstrip(), columns)
         remark = _remark(run) if run else ""
-        if remark:
+        if run and run.facts is None:
+            yield from wrapped(INDENT + remark, columns, INDENT)  # somebody must mend it, so all of it is told
+        elif remark:
             yield fitted(INDENT + remark, columns)
 
 
@@ -65,7 +67,7 @@ def _cells(run: Seen) -> tuple[str, ...]:
 
 def _remark(run: Seen) -> str:
     """What a row has no column for: what it is about, why, when, and what happened before."""
-    parts = [run.stage, "not started yet" if run.facts and not run.facts.config and not run.stage else ""]
+    parts = [run.stage, "training not started yet" if run.facts and not run.facts.config else ""]
     parts += [run.state.why, _starts(run.state)]
     if run.facts and run.facts.num_restarts:
         count = run.facts.num_restarts
