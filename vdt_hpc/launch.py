@@ -37,8 +37,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         raise UserError("the following arguments are required: --partition; see --help")
     config = load_run(options.run, [word for word in options.words if "=" in word])
     partitions, paths = _places(options, config)
-    if options.array > 1:
-        _require_array(names, partitions)
+    if options.array != 1:
+        _require_array(options.array, names, partitions)
     if options.dry_run:
         from vdt_hpc.commands import describing
 
@@ -99,7 +99,9 @@ def _places(options: Namespace, config: RunConfig) -> tuple[list[Partition], Run
     return partitions, found[0]
 
 
-def _require_array(names: Sequence[str], partitions: Sequence[Partition]) -> None:
+def _require_array(size: int, names: Sequence[str], partitions: Sequence[Partition]) -> None:
+    if size < 1:
+        raise UserError(f"--array takes a number of jobs, 1 or more, not {size}")
     shared = [stage.name for stage in stages.STAGES if stage.as_array]
     if not set(shared) & set(names):
         raise UserError(f"--array shares the work of {' and '.join(shared)}, and none of them is asked for")

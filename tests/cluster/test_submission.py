@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from vdt_hpc.cluster.executor import slurm_executor, slurm_parameters, submission_text
+from vdt_hpc.cluster.job import StageJob
 from vdt_hpc.experiment.partition import Partition
 
 HOME = Path(__file__).parents[2]
@@ -156,3 +157,63 @@ def test_a_refusal_is_passed_on(tmp_path, fake_slurm):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == "error: sbatch refused the job: sbatch: error: invalid account"
+
+
+def test_several_partitions_are_rivals_for_each_stage(tmp_path, fake_slurm):
+    root = tmp_path / "runs"
+    words = ["train", "sample", "--run", "smoke", "--partition", "a100,a40", "--root", root]
+    done = launch(*words, env=fake_slurm)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the first of them to start goes on") == 2
+    sent = [(tmp_path / f"sub-{number}").read_text() for number in range(1, 5)]
+    assert ["--partition=a100" in text for text in sent] == [True, False, True, False]
+    assert all("--dependency='afterok:101?afterok:102'\n" in text for text in sent[2:])
+    assert not any("--dependency" in text for text in sent[:2])
+    shown = launch(*words, "--dry-run").stdout
+    assert sent[0] in shown
+    assert sent[1] in shown
+
+
+def test_an_array_is_one_submission(tmp_path, fake_slurm):
+    root = tmp_path / "runs"
+    words = ["encode", "train", "--array", "3", "--run", "smoke", "--partition", "a40", "--root", root]
+    done = launch(*words, env=fake_slurm)
+    assert done.returncode == 0, done.stderr
+    assert "as job 101 (an array of 3)" in done.stdout
+    array, train = ((tmp_path / f"sub-{number}").read_text() for number in (1, 2))
+    assert "#SBATCH --array=0-2%3\n" in array
+    assert "%A_%a_%t_log.out" in array
+    assert "--array" not in train
+    assert "--dependency=afterok:101\n" in train
+    assert array in launch(*words, "--dry-run").stdout
+    pickles = (root / "smoke" / "jobs" / "encode").glob("101_*_submitted.pkl")
+    shares = [StageJob.submitted(path.parent, path.name.removesuffix("_submitted.pkl")) for path in sorted(pickles)]
+    assert [(job.array_index, job.array_size) for job in shares] == [(0, 3), (1, 3), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--partition", "a100,a100"], "a partition is named twice in a100,a100; name each once"),
+        (["--partition", "a100,local"], "this machine cannot be one of several partitions"),
+        (["--partition", "a100", "--array", "3"], "--array shares the work of encode and sample, and none of them"),
+        (["encode", "--partition", "local", "--array", "3"], "--array needs a Slurm partition"),
+        (["encode", "--partition", "a100,a40", "--array", "3"], "--array needs a single partition"),
+        (["encode", "--partition", "a100", "--array", "0"], "--array takes a number of jobs, 1 or more"),
+        (["--cancel", "nothing"], "no run 'nothing'"),
+        (["train", "--cancel", "nothing"], "--cancel takes the name of a run and nothing else but --root"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, words, said):
+    done = launch(*words, "--root", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {said}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_partitions_with_different_roots_would_write_different_runs(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\ncpus_per_task: 1\nroot: /shared/{name}\n")
+    done = launch("--partition", f"{tmp_path}/one.yaml,{tmp_path}/two.yaml")
+    assert done.returncode == 2
+    assert "have different roots (/shared/one, /shared/two)" in done.stderr
