@@ -1,6 +1,7 @@
 """The queue of this cluster as the launcher and `status` see it: partitions, jobs, estimates; nothing else of Slurm."""
 
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -165,6 +166,13 @@ def minutes(text: str) -> float | None:
         return None
     days, hours, whole, seconds = (int(part or 0) for part in match.groups())
     return days * 1440 + hours * 60 + whole + seconds / 60
+
+
+def absence() -> str:
+    """Why nothing can be submitted from this machine, in one line for the user; empty where there is an sbatch."""
+    if shutil.which("sbatch") is not None:
+        return ""
+    return "sbatch is not on PATH; run this on a login node of the cluster, or use --partition local"
 
 
 def _moment(text: str) -> datetime | None:

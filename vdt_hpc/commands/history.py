@@ -1,5 +1,6 @@
 """What the training log of a run has measured: speeds and saves, and where (see `jobs.progress_log`)."""
 
+import contextlib
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +44,9 @@ class History:
 
     def speed(self, partition: str, world_size: int) -> float | None:
         """Clips per second on a partition with that many tasks, or None where nothing was measured there."""
-        found = [each.clips_per_s for each in self.speeds if (each.partition, each.world_size) == (partition, world_size)]
+        found = [
+            each.clips_per_s for each in self.speeds if (each.partition, each.world_size) == (partition, world_size)
+        ]
         return statistics.median(found[-RECENT_SPEEDS:]) if found else None
 
     def share_of_peak(self) -> tuple[str, float] | None:
@@ -63,13 +66,14 @@ def read(path: Path) -> History:
     partition, world_size, is_complete = "", 0, False
     for line in files.read_json_lines(path)[0]:
         kind = line.get("kind")
-        if kind == "start":
-            partition, world_size = str(line["partition"]), int(line["world_size"])
-        elif kind == "train" and partition:
-            speeds.append(Speed(partition, world_size, float(line["clips_per_s"]), line.get("mfu")))
-        elif kind == "checkpoint" and partition:
-            saves.append(Save(partition, world_size, float(line["durable_s"])))
         is_complete = is_complete or kind == "end"
+        with contextlib.suppress(KeyError, TypeError, ValueError):  # a line that somebody has edited
+            if kind == "start":
+                partition, world_size = str(line["partition"]), int(line["world_size"])
+            elif kind == "train" and partition:
+                speeds.append(Speed(partition, world_size, float(line["clips_per_s"]), line.get("mfu")))
+            elif kind == "checkpoint" and partition:
+                saves.append(Save(partition, world_size, float(line["durable_s"])))
     return History(tuple(speeds), tuple(saves), is_complete)
 
 

@@ -1,8 +1,6 @@
 """What is on the disk of a run before its next job: checkpoints by name and size, training log, lineage."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from vdt_hpc.commands import history
 from vdt_hpc.commands.history import History
@@ -46,11 +44,14 @@ def look(config: RunConfig, paths: RunPaths) -> RunState:
     try:
         newest = checkpoint.newest(paths.checkpoints, signature(config), verify=False, say=lines.append)
         if newest is None and lines:
-            fault = f"every checkpoint in {paths.checkpoints} is damaged; remove them to start from zero, or restore one"
+            fault = (
+                f"every checkpoint in {paths.checkpoints} is damaged; remove them to start from zero, or restore one"
+            )
     except UserError as error:
         fault = str(error)
-    return RunState(
-        newest=newest, fault=fault, damaged=tuple(lines),
-        history=_readable(history.read, paths.progress_log, History((), (), False)),
-        legs=tuple(_readable(ledger.read, paths.ledger, [])),
-    )  # fmt: skip
+    measured, legs = History((), (), False), []
+    try:
+        measured, legs = history.read(paths.progress_log), ledger.read(paths.ledger)
+    except OSError as error:
+        fault = fault or f"cannot read {error.filename}: {error.strerror}; choose a root that you may use"
+    return RunState(newest, fault, tuple(lines), measured, tuple(legs))

@@ -2,17 +2,23 @@
 
 from collections.abc import Sequence
 
+_NOW_S = 5.0
 _UNITS_S = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
 def span(seconds: float) -> str:
-    """A time in the largest unit of which it has at least two, such as `36 h`; `now` for less than a second."""
-    if seconds < 1:
-        return "now"
+    """A time in the largest unit of which it has at least two, such as `36 h`."""
     for size, unit in _UNITS_S:
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.0f} s"
+
+
+def moment(wait_s: float | None) -> str:
+    """When something starts: `now`, `in 3 h`; a queue's `now` may be some seconds away, and None is unknown."""
+    if wait_s is None:
+        return "at an unknown time"
+    return "now" if wait_s < _NOW_S else f"in {span(wait_s)}"
 
 
 def amount(num_bytes: float) -> str:
