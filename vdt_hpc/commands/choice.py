@@ -11,14 +11,13 @@ not fit into one time limit. Other stages run where they start first.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from vdt_hpc.cluster import queue, snapshot
 from vdt_hpc.commands import run_state
 from vdt_hpc.commands import site as sites
 from vdt_hpc.commands.run_state import RunState
 from vdt_hpc.commands.speed import Speed, Speeds
-from vdt_hpc.commands.words import columns, span
+from vdt_hpc.commands.words import columns, moment, span
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
@@ -113,7 +112,7 @@ def choose(candidates: Sequence[Partition], names: Sequence[str], config: RunCon
 def _options(
     profiles: Sequence[Partition], stage: str, config: RunConfig, paths: RunPaths, state: RunState, trains: bool
 ) -> list[Option]:
-    site, code, now = sites.ask(), snapshot.plan(paths), datetime.now()
+    site, code = sites.ask(), snapshot.plan(paths)
     speeds = Speeds(config, paths, state.history)
     clips_left = config.train.total_clips - state.clips_seen
     options = []
@@ -122,7 +121,7 @@ def _options(
         if trial.why_not:
             options.append(Option(profile, trial.why_not))
             continue
-        wait_s = None if trial.start is None else max(0.0, (trial.start - now).total_seconds())
+        wait_s = trial.wait_s
         speed = speeds.on(profile) if trains else None
         if speed is None:
             options.append(Option(profile, wait_s=wait_s))
@@ -155,7 +154,7 @@ def _table(options: Sequence[Option], trains: bool) -> list[str]:
             if each.speed:
                 end = "-" if each.end_s is None else f"in {span(each.end_s)}"
                 training = (f"{each.speed.clips_per_s:.3g}", each.speed.how, str(each.num_jobs), end)
-        rows.append((each.partition.name, "-" if each.why_not else _start(each), *training, each.why_not))
+        rows.append((each.partition.name, "-" if each.why_not else moment(each.wait_s), *training, each.why_not))
     return columns(rows, indent="  ")
 
 
@@ -174,33 +173,26 @@ def _sentence(best: Option, possible: Sequence[Option], trains: bool, by_end: bo
     if by_end:
         assert best.end_s is not None and rival.end_s is not None
         if abs(rival.end_s - best.end_s) < SAME_S:
-            return f"chosen: {name}, which ends together with {rival.partition.name} and has the larger peak"
-        why = f"ends first, in {span(best.end_s)} against {span(rival.end_s)} on {rival.partition.name}"
+            return f"chosen: {name}, which ends together with {rival.partition.name}{_by_peak(best, rival)}"
+        why = f"ends first: in {span(best.end_s)}, {rival.partition.name} in {span(rival.end_s)}"
         return f"chosen: {name}, which {why}{_although(best, rival)}"
     unknown = [each.partition.name for each in possible if trains and each.speed is None]
     reason = f" (the speed on {', '.join(unknown)} is unknown, so that only the start counts)" if unknown else ""
     if best.wait_s is None or (rival.wait_s is not None and abs(rival.wait_s - best.wait_s) < SAME_S):
         return f"chosen: {name}, which starts together with {rival.partition.name}{_by_peak(best, rival)}{reason}"
-    return (
-        f"chosen: {name}, which starts first, {_start(best)} against {_start(rival)} on {rival.partition.name}{reason}"
-    )
+    starts = f"{moment(best.wait_s)}, {rival.partition.name} {moment(rival.wait_s)}"
+    return f"chosen: {name}, which starts first: {starts}{reason}"
 
 
 def _although(best: Option, rival: Option) -> str:
     """What speaks for the other one, and why it does not count."""
     assert best.speed and rival.speed and best.wait_s is not None and rival.wait_s is not None
     if rival.speed.clips_per_s > best.speed.clips_per_s:
-        return f": {rival.partition.name} is faster, but starts {_start(rival)}"
+        return f"; that one is faster, but starts {moment(rival.wait_s)}"
     if rival.wait_s + SAME_S < best.wait_s:
-        return f": {rival.partition.name} starts {_start(rival)}, but is slower"
+        return f"; that one starts {moment(rival.wait_s)}, but is slower"
     return ""
 
 
 def _by_peak(best: Option, rival: Option) -> str:
     return " and has the larger peak" if best.peak_tflops > rival.peak_tflops else ""
-
-
-def _start(option: Option) -> str:
-    if option.wait_s is None:
-        return "at an unknown time"
-    return "now" if option.wait_s < 1 else f"in {span(option.wait_s)}"

@@ -72,7 +72,8 @@ class Trial:
 
 def ask() -> Site:
     """Ask this cluster for its name and partitions."""
-    return Site(queue.cluster_name(), queue.partitions())
+    partitions = queue.partitions()
+    return Site("" if partitions is None else queue.cluster_name(), partitions)
 
 
 def slurm_name(profile: Partition) -> str:
@@ -96,6 +97,6 @@ def try_out(
     text = executor.submission_text(submission.executor_for(stage, profile, paths, code))
     estimate = queue.estimate(text)
     if estimate.refusal:
-        return Trial(f"Slurm refuses a job of profile {profile.name}: {estimate.refusal}", None)
+        return Trial(f"Slurm does not take a job of profile {profile.name}: {estimate.refusal}", None)
     wait_s = None if estimate.start is None else max(0.0, (estimate.start - datetime.now()).total_seconds())
     return Trial("", wait_s)

@@ -40,7 +40,7 @@ def check_queue(
         yield ok(
             subject,
             f"{sites.slurm_name(profile)} of {site.name or 'this cluster'} takes jobs of {profile.timeout_min:,} min"
-            f"{limit}; one sent now would start {moment(trial.wait_s)}",
+            f"{limit}; the next would start {moment(trial.wait_s)}",
         )
 
 
