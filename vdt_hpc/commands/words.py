@@ -9,7 +9,7 @@ _UNITS_S = ((86400, "d"), (3600, "h"), (60, "min"))
 def span(seconds: float) -> str:
     """A time in the largest unit of which it has at least two, such as `36 h`."""
     for size, unit in _UNITS_S:
-        if seconds >= 2 * size:
+        if seconds >= 1.995 * size:  # a hair less than 2 h is no 120 min
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.0f} s"
 
