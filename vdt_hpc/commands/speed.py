@@ -2,7 +2,6 @@
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from vdt_hpc.commands import history
 from vdt_hpc.commands.history import History
@@ -76,18 +75,12 @@ class Speeds:
         """Of this run (named ``), then of others with the same model, the latest first."""
         if not self._all_read:
             self._all_read = True
-            logs = [log for log in self._paths.root.glob("*/progress.jsonl") if log != self._paths.progress_log]
-            logs.sort(key=_changed, reverse=True)
-            for log in logs[:MOST_OTHER_RUNS]:
-                if self._is_alike(log.with_name("config.yaml")):
-                    self._known[log.parent.name] = history.read(log)
+            for paths in _others(self._paths)[:MOST_OTHER_RUNS]:
+                # Somebody else's run, perhaps damaged or closed to us, is no reason to stop this one.
+                with contextlib.suppress(UserError, OSError):
+                    if _cost(strict.load(RunConfig, paths.run_config)) == _cost(self._config):
+                        self._known[paths.run.name] = history.read(paths.progress_log)
         return self._known
-
-    def _is_alike(self, run_config: Path) -> bool:
-        with contextlib.suppress(UserError):  # somebody else's run, perhaps damaged: no reason to stop this one
-            other = strict.load(RunConfig, run_config)
-            return _cost(other) == _cost(self._config)
-        return False
 
 
 def _cost(config: RunConfig) -> tuple[object, ...]:
@@ -95,8 +88,15 @@ def _cost(config: RunConfig) -> tuple[object, ...]:
     return config.model, config.latent_height, config.autoencoder.latent_channels, config.train.precision
 
 
-def _changed(path: Path) -> float:
+def _others(own: RunPaths) -> list[RunPaths]:
+    """Other folders under the root that have a training log, those that were written last first."""
     try:
-        return path.stat().st_mtime
+        folders = [folder for folder in own.root.iterdir() if folder != own.run]
     except OSError:
-        return 0.0
+        return []
+    found = []
+    for folder in folders:
+        paths = RunPaths(RunConfig.model_construct(name=folder.name), own.root)
+        with contextlib.suppress(OSError):
+            found.append((paths.progress_log.stat().st_mtime, folder.name, paths))
+    return [paths for *_, paths in sorted(found, key=lambda each: each[:2], reverse=True)]

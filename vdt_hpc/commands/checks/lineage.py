@@ -1,5 +1,6 @@
 """Whose run it is: the same experiment as before, and where it was trained so far."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -51,5 +52,5 @@ def check_moved(config: RunConfig, profiles: Sequence[Partition], state: RunStat
     else:
         yield ok("lineage", message)
     frames = Path(config.data.root).expanduser().absolute()
-    if config.streets is None and not frames.exists():
+    if config.streets is None and not os.access(frames, os.F_OK):
         yield warning("lineage", f"data.root {frames} is not here: training needs its latents alone, encode needs it")
