@@ -38,6 +38,7 @@ class FakeSlurm:
         for name, text in (("sbatch", SBATCH), ("scontrol", SCONTROL)):
             (folder / name).write_text(text.format(folder=folder))
             (folder / name).chmod(0o755)
+        self.takes_out_of_service(0)
         for name in HARDWARE:
             self.has(name)
             self.starts(name, in_s=0)
@@ -57,6 +58,11 @@ class FakeSlurm:
 
     def refuses(self, name, words):
         self._say(name, f"allocation failure: {words}\n")
+
+    def takes_out_of_service(self, count):
+        """Nodes of each partition."""
+        (self.folder / "sinfo").write_text(f"#!/bin/bash\necho 1 idle\necho {count} drained*\n")
+        (self.folder / "sinfo").chmod(0o755)
 
     def asked(self, name):
         """The submission that sbatch was last asked about."""

@@ -83,7 +83,6 @@ def test_a_partition_that_is_not_here(slurm, new_run):
         ("10:00:00", "UP", ""),
         ("UNLIMITED", "UP", ""),
         ("09:59:00", "UP", "timeout_min 600 of profile a100 is above the limit of the partition a100, 599 min"),
-        ("1-00:00:00", "DOWN", "the partition a100 of mission is not up"),
     ],
 )
 def test_limits_of_the_partition(slurm, new_run, max_time, state, fault):
@@ -100,6 +99,20 @@ def test_a_refusal_in_slurms_own_words(slurm, new_run):
     assert said["a100: queue"].message == (
         "Slurm does not take a job of profile a100: Invalid account or account/partition combination specified"
     )
+
+
+def test_a_job_that_waits_for_an_administrator(slurm, new_run):
+    slurm.has("a100", state="DOWN")
+    said = look(new_run(), "train")["a100: queue"]
+    assert said.level == "warning"
+    assert said.message == "the partition a100 is not up: Slurm takes the job, and it waits until it is"
+    slurm.refuses("a40", "Requested node configuration is not available")
+    slurm.takes_out_of_service(2)
+    said = look(new_run(), "train", on=["a40"])["a40: queue"]
+    assert said.level == "warning"
+    assert said.message.startswith("2 node(s) of a40 are out of service, and Slurm says: Requested node configuration")
+    slurm.refuses("a40", "Invalid account")
+    assert look(new_run(), "train", on=["a40"])["a40: queue"].level == "fault"
 
 
 def test_a_batch_that_cannot_be_spread(slurm, new_run):

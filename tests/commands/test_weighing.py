@@ -165,12 +165,24 @@ def test_other_stages_run_where_they_start_first(slurm, new_run):
     slurm.starts("a100", HOUR_S)
     chosen = choose(run, stages=("encode",))
     assert sentence(chosen) == "chosen: a40, which starts first: now, a100 in 60 min"
-    assert row(chosen, "profile") == ["profile", "starts", "why not"]
+    assert row(chosen, "profile") == ["profile", "starts", "why"]
     slurm.starts("a40", None)
     chosen = choose(run, stages=("encode",))
     assert sentence(chosen) == "chosen: a100, which starts first: in 60 min, a40 at an unknown time"
     slurm.starts("a100", None)
     assert "which starts together with a40" in sentence(choose(run, stages=("encode",)))
+
+
+def test_nodes_that_are_out_of_service(slurm, new_run):
+    run = slow(new_run, 5)
+    slurm.refuses("a100", "Requested node configuration is not available")
+    assert [bool(each.why_not) for each in choose(run).options] == [True, False]
+    slurm.takes_out_of_service(2)
+    chosen = choose(run)
+    assert sentence(chosen) == "chosen: a40, which ends first: in 13 h, a100 at an unknown time"
+    assert "2 node(s) of a100 are out of service" in row(chosen, "a100")[-1]
+    slurm.refuses("a40", "Requested node configuration is not available")
+    assert sentence(choose(run)) == "chosen: a100, which starts together with a40 and has the larger peak"
 
 
 def test_a_trained_run_goes_where_it_starts_first(slurm, new_run):

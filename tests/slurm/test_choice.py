@@ -78,6 +78,17 @@ def test_a_refusal_in_slurms_own_words(launcher, changes):
     assert len(own_words) > 10
 
 
+def test_nodes_that_are_out_of_service(launcher):
+    launcher.cluster.drain("gpu-a100")
+    try:
+        queue, _ = launcher.look("a100")
+        assert queue.level == "warning"
+        assert "1 node(s) of a100 are out of service" in queue.message
+        assert launcher.choose().partition.name == "a40"
+    finally:
+        launcher.cluster.resume("gpu-a100")
+
+
 def test_another_site_has_other_partitions(second_cluster, tmp_path, monkeypatch):
     launcher = Launcher(second_cluster, tmp_path, monkeypatch)
     queue, _ = launcher.look("a100")

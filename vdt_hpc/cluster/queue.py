@@ -10,6 +10,7 @@ from vdt_hpc import slurm
 
 _FIELDS = "%i|%j|%P|%T|%r|%S|%M|%N"
 _ESTIMATE = re.compile(r"to start at (\S+)")
+_OUT_OF_SERVICE = ("down", "drain", "fail", "error", "maint", "unknown", "reboot", "inval")
 _TIME = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)")
 
 
@@ -166,6 +167,13 @@ def minutes(text: str) -> float | None:
         return None
     days, hours, whole, seconds = (int(part or 0) for part in match.groups())
     return days * 1440 + hours * 60 + whole + seconds / 60
+
+
+def nodes_out_of_service(partition: str) -> int:
+    """Nodes of a partition that start nothing now: down, drained, failed, in maintenance, or not answering."""
+    answer = slurm.ask("sinfo", "--noheader", "-p", partition, "-o", "%D %T")
+    rows = [line.split() for line in answer.stdout.splitlines()]
+    return sum(int(row[0]) for row in rows if len(row) == 2 and row[1].startswith(_OUT_OF_SERVICE))
 
 
 def absence() -> str:

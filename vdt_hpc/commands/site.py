@@ -13,6 +13,8 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition, plan_batch
 from vdt_hpc.experiment.paths import RunPaths
 
+_OF_CLOSED_NODES = ("Requested node configuration is not available", "Required node not available")
+
 
 @dataclass(frozen=True)
 class Site:
@@ -42,8 +44,6 @@ class Site:
                 f"this cluster ({self.name}) has no partition {name}, which profile {profile.name} names; it has "
                 f"{self._list()}; set slurm_partition in the profile's file, and what goes with it"
             )
-        if not found.is_up:
-            return f"the partition {name} of {self.name} is not up: nothing starts there now"
         if found.max_time_min is not None and profile.timeout_min > found.max_time_min:
             return (
                 f"timeout_min {profile.timeout_min:,} of profile {profile.name} is above the limit of the partition "
@@ -65,9 +65,11 @@ class Trial:
     """What would become of a profile's job."""
 
     why_not: str
-    """Why it would not start, or end with an error at once: one line for the user; empty if it would run."""
-    wait_s: float | None
+    """Why it would never start, or end with an error at once: one line for the user; empty if it would run."""
+    wait_s: float | None = None
     """Seconds until it would start; None: nobody knows."""
+    doubt: str = ""
+    """Why nobody knows when it would start, in one line; empty if Slurm told."""
 
 
 def ask() -> Site:
@@ -86,17 +88,38 @@ def try_out(
 ) -> Trial:  # fmt: skip
     """Look whether a stage's job can run where a profile says, up to asking Slurm about the real submission."""
     if absence := queue.absence():
-        return Trial(absence, None)
+        return Trial(absence)
     if reason := site.why_not(profile):
-        return Trial(reason, None)
+        return Trial(reason)
     if stage == "train":
         try:
             plan_batch(config.batch, profile)
         except UserError as error:
-            return Trial(str(error), None)
+            return Trial(str(error))
     text = executor.submission_text(submission.executor_for(stage, profile, paths, code))
     estimate = queue.estimate(text)
     if estimate.refusal:
-        return Trial(f"Slurm does not take a job of profile {profile.name}: {estimate.refusal}", None)
-    wait_s = None if estimate.start is None else max(0.0, (estimate.start - datetime.now()).total_seconds())
-    return Trial("", wait_s)
+        doubt = _closed_nodes(profile, estimate.refusal)
+        refusal = f"Slurm does not take a job of profile {profile.name}: {estimate.refusal}"
+        return Trial("", None, doubt) if doubt else Trial(refusal)
+    found = site.partition_of(profile)
+    if found is not None and not found.is_up:
+        return Trial("", None, f"the partition {found.name} is not up: Slurm takes the job, and it waits until it is")
+    if estimate.start is None:
+        return Trial("", None, "Slurm takes the job and cannot tell when it would start")
+    return Trial("", max(0.0, (estimate.start - datetime.now()).total_seconds()))
+
+
+def _closed_nodes(profile: Partition, refusal: str) -> str:
+    """What to say where Slurm only seems to refuse a job: `--test-only` counts no node that is out of service, and
+    sbatch lets a job wait for it. Empty where the refusal is one.
+    """
+    if not any(words in refusal for words in _OF_CLOSED_NODES):
+        return ""
+    num_closed = queue.nodes_out_of_service(slurm_name(profile))
+    if not num_closed:
+        return ""
+    return (
+        f"{num_closed} node(s) of {slurm_name(profile)} are out of service, and Slurm says: {refusal}; if they are "
+        f"what profile {profile.name} asks for, the job waits until they are back"
+    )

@@ -35,6 +35,9 @@ def check_queue(
         if trial.why_not:
             yield fault(subject, trial.why_not)
             continue
+        if trial.doubt:
+            yield warning(subject, trial.doubt)
+            continue
         found = site.partition_of(profile)
         limit = "" if found is None or found.max_time_min is None else f" of at most {found.max_time_min:,.0f} min"
         yield ok(
