@@ -173,6 +173,15 @@ def test_other_stages_run_where_they_start_first(slurm, new_run):
     assert "which starts together with a40" in sentence(choose(run, stages=("encode",)))
 
 
+def test_half_a_minute_is_no_difference(slurm, new_run):
+    run = new_run()
+    slurm.starts("a100", 30)
+    chosen = choose(run, run.profile("a40"), run.profile("a100"), stages=("encode",))
+    assert sentence(chosen) == "chosen: a100, which starts together with a40 and has the larger peak"
+    slurm.starts("a100", 90)
+    assert choose(run, run.profile("a40"), run.profile("a100"), stages=("encode",)).partition.name == "a40"
+
+
 def test_nodes_that_are_out_of_service(slurm, new_run):
     run = slow(new_run, 5)
     slurm.refuses("a100", "Requested node configuration is not available")
