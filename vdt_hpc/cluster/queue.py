@@ -170,7 +170,7 @@ def minutes(text: str) -> float | None:
 
 
 def nodes_out_of_service(partition: str) -> int:
-    """Nodes of a partition that start nothing now: down, drained, failed, in maintenance, or not answering."""
+    """Nodes of a partition that start nothing now: down, drained, failed or in maintenance."""
     answer = slurm.ask("sinfo", "--noheader", "-p", partition, "-o", "%D %T")
     rows = [line.split() for line in answer.stdout.splitlines()]
     return sum(int(row[0]) for row in rows if len(row) == 2 and row[1].startswith(_OUT_OF_SERVICE))
