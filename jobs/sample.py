@@ -14,7 +14,8 @@ from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.store import checkpoint
 from vdt_hpc.store.checkpoint import Checkpoint
 from vdt_hpc.store.latents import LatentSet
-from vdt_hpc.store.samples import SAMPLES, SampleInfo, part_path
+from vdt_hpc.store.sample_info import SAMPLES, SampleInfo
+from vdt_hpc.store.samples import part_path
 
 
 def run(config: RunConfig, partition: Partition) -> StageResult:

@@ -17,7 +17,8 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.model import autoencoder, masks, samplers, vdt
 from vdt_hpc.progress import Progress
 from vdt_hpc.store.latents import LatentSet
-from vdt_hpc.store.samples import ByteArray, SampleInfo, finish_set, write_part
+from vdt_hpc.store.sample_info import SampleInfo
+from vdt_hpc.store.samples import ByteArray, finish_set, write_part
 
 
 class Stopped(Exception):

@@ -9,11 +9,11 @@ from jobs import progress_log
 from vdt_hpc import files
 from vdt_hpc.dist import ProcessGroup, StopFlag, current_task
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment import strict
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition, plan_batch
 from vdt_hpc.experiment.paths import RunPaths, paths_for
-from vdt_hpc.experiment.signature import differing_fields, signature
+from vdt_hpc.experiment.same_run import require_same_run
+from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.store import checkpoint, checkpoint_writing
 
@@ -30,7 +30,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
             that stay without a finite value.
     """
     paths = paths_for(config, partition)
-    _check_same_run(config, paths)
+    require_same_run(config, paths)
     plan = plan_batch(config.batch, partition)
     if done := _done(config, paths):
         return done
@@ -72,7 +72,7 @@ def _done(config: RunConfig, paths: RunPaths) -> StageResult | None:
 def _prepare(config: RunConfig, paths: RunPaths) -> str:
     """Make the run's folder ready, as its one writer; returns what is wrong, in one line, or nothing."""
     try:
-        _check_same_run(config, paths)  # once more: another job may have started the run meanwhile
+        require_same_run(config, paths)  # once more: another job may have started the run meanwhile
         _keep_config(config, paths)
         checkpoint_writing.fence(paths.checkpoints)
     except UserError as error:
@@ -82,24 +82,6 @@ def _prepare(config: RunConfig, paths: RunPaths) -> str:
 
 def _why(stop: StopFlag) -> str:
     return stop.reason or "the time limit, or a signal to another task,"
-
-
-def _check_same_run(config: RunConfig, paths: RunPaths) -> None:
-    """Refuse to go on with a run whose configuration computes something else.
-
-    Raises:
-        UserError: it does; the fields that differ are named.
-    """
-    with files.explained(paths.run):
-        is_new = not paths.run_config.exists()
-    if is_new:
-        return
-    first = strict.load(RunConfig, paths.run_config)
-    if signature(first) != signature(config):
-        raise UserError(
-            f"the run {config.name} was started with other settings ({', '.join(differing_fields(first, config))}); "
-            f"choose another name=..., or set them back to what {paths.run_config} says"
-        )
 
 
 def _keep_config(config: RunConfig, paths: RunPaths) -> None:

@@ -7,10 +7,7 @@ from jobs.tally import SIZE, Tally
 from vdt_hpc.dist import seconds_left
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
-from vdt_hpc.model.flops import forward_flops
-
-PASSES = 3
-"""A backward pass takes twice the operations of the forward pass."""
+from vdt_hpc.experiment.size import training_flops
 
 
 class Window:
@@ -26,7 +23,7 @@ class Window:
         """Mean loss of the last update that was applied."""
         self._partition, self._device = partition, device
         peak = partition.peak_bf16_tflops
-        self._share_of_peak = PASSES * forward_flops(config) / (partition.world_size * peak * 1e12) if peak else None
+        self._share_of_peak = training_flops(config) / (partition.world_size * peak * 1e12) if peak else None
         self._waited_before_s = 0.0
         self._clear()
 

@@ -24,22 +24,23 @@ from preprocess.shards import ShardPlan, encode_clip, plan_shards
 from preprocess.sources import Source, open_source, source_fingerprint
 from vdt_hpc import dist, files
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import RunConfig, Split
+from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.signature import latents_signature
+from vdt_hpc.experiment.size import MEASURED_SPLITS
 from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.experiment.weights import AUTOENCODER_WEIGHTS, autoencoder_folder
 from vdt_hpc.model import autoencoder as autoencoders
 from vdt_hpc.progress import Progress
 from vdt_hpc.store import latents
+from vdt_hpc.store import manifest as manifests
+from vdt_hpc.store.manifest import Manifest
 
 if TYPE_CHECKING:
     from vdt_hpc.model.autoencoder import Autoencoder
-    from vdt_hpc.store.latents import Manifest
 
 STARTED = "encoding.json"
-MEASURED_SPLITS: tuple[Split, ...] = ("val", "test")
-"""Splits whose true frames are kept beside the latents."""
 _MOST_LINES_SHOWN = 20
 
 
@@ -55,7 +56,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     """
     paths = paths_for(config, partition)
     outputs = {"latents": str(paths.latents)}
-    manifest = latents.read_manifest(paths.latents)
+    manifest = manifests.read_manifest(paths.latents)
     if manifest is not None:
         _refuse_another(config, paths, manifest)
         num_clips = sum(shard.num_clips for shard in manifest.shards)
@@ -80,8 +81,8 @@ def _refuse_another(config: RunConfig, paths: RunPaths, manifest: Manifest) -> N
 
     Frames or autoencoder that are no longer here are no fault: latents are enough to train on.
     """
-    folder = autoencoders.local_folder(config.autoencoder)
-    weights = folder / autoencoders.WEIGHTS if folder else None
+    folder = autoencoder_folder(config.autoencoder)
+    weights = folder / AUTOENCODER_WEIGHTS if folder else None
     fingerprint = source_fingerprint(config, paths.frames)
     remedy = f"remove {paths.latents} to encode again"
     if manifest.signature != latents_signature(config):
@@ -180,7 +181,7 @@ def _write_manifest(
     for leftover in folder.glob(".*.h5.*.tmp"):  # of encodes that were killed
         leftover.unlink(missing_ok=True)
     recipe = {name: getattr(config, name).model_dump() for name in ("data", "autoencoder")}
-    manifest = latents.Manifest(
+    manifest = Manifest(
         dataset=config.data.dataset,
         signature=latents_signature(config),
         source_fingerprint=source.fingerprint,
@@ -189,4 +190,4 @@ def _write_manifest(
         left_out=source.left_out,
         shards=tuple(latents.describe_shard(plan.path, plan.split) for plan in plans),
     )
-    latents.write_manifest(folder, manifest)
+    manifests.write_manifest(folder, manifest)

@@ -21,7 +21,8 @@ from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.store.latents import LatentSet
 from vdt_hpc.store.records import Record, merge_records, read_records
-from vdt_hpc.store.samples import SampleInfo, SampleSet
+from vdt_hpc.store.sample_info import SampleInfo
+from vdt_hpc.store.samples import SampleSet
 
 Metrics = dict[str, ClipMetric | SetMetric]
 

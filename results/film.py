@@ -11,7 +11,8 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.pictures import StripRow
 from vdt_hpc.store.latents import ByteArray, LatentSet
-from vdt_hpc.store.samples import SampleInfo, SampleSet
+from vdt_hpc.store.sample_info import SampleInfo
+from vdt_hpc.store.samples import SampleSet
 
 NUM_CLIPS = 4
 _TILE_PX = 160

@@ -19,7 +19,7 @@ from results.training_strips import TrainingStrip
 from vdt_hpc import pictures
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.signature import signature
-from vdt_hpc.store.latents import Manifest
+from vdt_hpc.store.manifest import Manifest
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 

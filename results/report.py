@@ -11,7 +11,7 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.stages import StageResult
-from vdt_hpc.store.latents import read_manifest
+from vdt_hpc.store.manifest import read_manifest
 from vdt_hpc.store.records import read_records
 
 

@@ -14,7 +14,7 @@ from vdt_hpc.dist import cpus_of_task, current_task, device_of
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.store.latents import ByteArray, LatentSet, LatentSplit
-from vdt_hpc.store.samples import SampleInfo
+from vdt_hpc.store.sample_info import SampleInfo
 
 if TYPE_CHECKING:
     from vdt_hpc.model.autoencoder import Autoencoder

@@ -10,7 +10,7 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import paths_for
 from vdt_hpc.experiment.signature import latents_signature
-from vdt_hpc.store import latents
+from vdt_hpc.store import latents, manifest
 from vdt_hpc.store.latents import LatentSet
 
 FRAMES, CHANNELS, SIDE = 6, 2, 4
@@ -68,8 +68,8 @@ def write_latents(run, where, counts=None, seed=0):
         latents.write_shard(path, mean, np.full_like(mean, 0.1), names, pixels)
         shards.append(latents.describe_shard(path, split))
     identity = {"source": "nowhere", "sha256": "made-up", "scaling_factor": 0.25}
-    manifest = latents.Manifest(run.data.dataset, latents_signature(run), "made-up", {}, identity, (), tuple(shards))
-    latents.write_manifest(paths.latents, manifest)
+    written = manifest.Manifest(run.data.dataset, latents_signature(run), "made-up", {}, identity, (), tuple(shards))
+    manifest.write_manifest(paths.latents, written)
     return paths
 
 

@@ -10,7 +10,7 @@ from tests.jobs import made_up
 from vdt_hpc.dist import ProcessGroup, Task
 from vdt_hpc.experiment.partition import plan_batch
 from vdt_hpc.experiment.signature import signature
-from vdt_hpc.model.flops import forward_flops
+from vdt_hpc.experiment.size import forward_flops
 from vdt_hpc.store import checkpoint
 
 CONFIG = made_up.config()

@@ -20,7 +20,9 @@ from vdt_hpc.experiment.signature import latents_signature, signature
 from vdt_hpc.experiment.stages import load
 from vdt_hpc.model import autoencoder
 from vdt_hpc.store import latents as latents_store
-from vdt_hpc.store.samples import SampleInfo, finish_set, write_part
+from vdt_hpc.store.manifest import Manifest, write_manifest
+from vdt_hpc.store.sample_info import SampleInfo
+from vdt_hpc.store.samples import finish_set, write_part
 from vdt_hpc.store.strips import strip_path
 
 
@@ -57,12 +59,12 @@ class MadeUp:
         name = latents_store.shard_name("test", 0)
         ids = [self.clip_id(index) for index in range(num_clips)]
         latents_store.write_shard(folder / name, *halves, ids, self.frames)
-        manifest = latents_store.Manifest(
+        manifest = Manifest(
             dataset=self.config.data.dataset, signature=latents_signature(self.config), source_fingerprint="made-up",
             recipe={}, autoencoder=encoder.identity(), left_out=(),
             shards=(latents_store.describe_shard(folder / name, "test"),),
         )  # fmt: skip
-        latents_store.write_manifest(folder, manifest)
+        write_manifest(folder, manifest)
         self.fingerprint = manifest.fingerprint
 
     def info(self, task="prediction", **changes):

@@ -7,7 +7,8 @@ import pytest
 
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
-from vdt_hpc.store.samples import SAMPLES, SampleInfo, SampleSet, finish_set, write_part
+from vdt_hpc.store.sample_info import SAMPLES, SampleInfo
+from vdt_hpc.store.samples import SampleSet, finish_set, write_part
 
 
 @pytest.fixture

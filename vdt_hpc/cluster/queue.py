@@ -1,6 +1,7 @@
 """The queue of this cluster as the launcher and `status` see it: partitions, jobs, estimates; nothing else of Slurm."""
 
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from vdt_hpc import slurm
 
 _FIELDS = "%i|%j|%P|%T|%r|%S|%M|%N"
 _ESTIMATE = re.compile(r"to start at (\S+)")
+_OUT_OF_SERVICE = ("down", "drain", "fail", "error", "maint", "unknown", "reboot", "inval")
 _TIME = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)")
 
 
@@ -129,6 +131,18 @@ def accounted_states(ids: Iterable[str]) -> dict[str, str] | None:
     return {row[0]: row[1].split()[0] for row in rows if row[1]}  # "CANCELLED by 0" is one state
 
 
+def accounted_starts(job: str) -> list[str]:
+    """How each start of a job ended, the first first, from the accounting; empty where it gives no answer."""
+    answer = slurm.ask("sacct", "-D", "-X", "-n", "-P", "-j", job, "-o", "State")
+    return [line.split()[0] for line in answer.stdout.splitlines() if line.strip()] if not answer.returncode else []
+
+
+def is_preempted(job: str) -> bool:
+    """True if Slurm is taking a running job's nodes away for another one's sake."""
+    answer = slurm.ask("scontrol", "show", "job", "-o", job)
+    return re.search(r"\bPreemptTime=\d", answer.stdout) is not None
+
+
 def state_of(job: str) -> str:
     """The state of one job in Slurm's word; empty where Slurm does not know it or gives no answer."""
     return slurm.ask("squeue", "--noheader", "--all", "-j", job, "-o", "%T").stdout.strip()
@@ -177,6 +191,20 @@ def minutes(text: str) -> float | None:
         return None
     days, hours, whole, seconds = (int(part or 0) for part in match.groups())
     return days * 1440 + hours * 60 + whole + seconds / 60
+
+
+def nodes_out_of_service(partition: str) -> int:
+    """Nodes of a partition that start nothing now: down, drained, failed or in maintenance."""
+    answer = slurm.ask("sinfo", "--noheader", "-p", partition, "-o", "%D %T")
+    rows = [line.split() for line in answer.stdout.splitlines()]
+    return sum(int(row[0]) for row in rows if len(row) == 2 and row[1].startswith(_OUT_OF_SERVICE))
+
+
+def absence() -> str:
+    """Why nothing can be submitted from this machine, in one line for the user; empty where there is an sbatch."""
+    if shutil.which("sbatch") is not None:
+        return ""
+    return "sbatch is not on PATH; run this on a login node of the cluster, or use --partition local"
 
 
 def _number(job: str) -> tuple[int, ...]:

@@ -48,6 +48,17 @@ class _Stage:
         return [rival for rival in self.rivals if rival.place.name not in taken]
 
 
+def whereabouts(names: Sequence[str], partitions: Sequence[Partition], paths: RunPaths) -> list[Partition]:
+    """Those of some partitions in whose queue jobs of the stages are, and are to stay."""
+    cluster = queue.cluster_name()
+    sent = [job for job in submissions.read(paths, cluster) if job.stage in names]
+    live = (queue.jobs(task for job in sent for task in job.tasks) or {}).keys() - submissions.ends(
+        paths, cluster
+    ).keys()
+    found = {job.partition for job in sent if live.intersection(job.tasks)}
+    return [partition for partition in partitions if partition.name in found]
+
+
 class Sender:
     """Sends stages of a run, and prints a line for each job.
 

@@ -1,4 +1,4 @@
-"""Latents on disk: HDF5 shards and the manifest that makes them a set.
+"""Latents on disk: HDF5 shards, which a manifest makes a set (see `vdt_hpc.store.manifest`).
 
     latents/<dataset>-<signature>/train-00000.h5 ... manifest.json
 
@@ -10,13 +10,11 @@ Legend: T frames, C latent channels, h x w latent cells, H x W pixels; flip 0 is
 """
 
 import contextlib
-import hashlib
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -26,52 +24,12 @@ from vdt_hpc import files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig, Split
 from vdt_hpc.experiment.paths import RunPaths
-from vdt_hpc.experiment.signature import latents_signature
+from vdt_hpc.store.manifest import Manifest, Shard, require_manifest
 from vdt_hpc.store.rows import Rows
 
-MANIFEST = "manifest.json"
 ALL_FRAMES = slice(None)
 HalfArray = npt.NDArray[np.float16]
 ByteArray = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One shard, as the manifest lists it."""
-
-    file: str
-    split: Split
-    num_clips: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a set of latents is: its parts, where they came from and how they were made."""
-
-    dataset: str
-    signature: str
-    """`latents_signature` of the run configuration that made them."""
-    source_fingerprint: str
-    """Hash of the names and sizes of the frames' files."""
-    recipe: dict[str, Any]
-    """The data and autoencoder sections of the run configuration."""
-    autoencoder: dict[str, Any]
-    """Identity of the autoencoder: `source`, `sha256` of its weights, `scaling_factor`."""
-    left_out: tuple[str, ...]
-    """What of the source did not become a clip, and why, one line each."""
-    shards: tuple[Shard, ...]
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the latents' bytes and the autoencoder (12 hex digits): the same latents anywhere have the same."""
-        parts = [self.signature, str(self.autoencoder["sha256"]), *(shard.sha256 for shard in self.shards)]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
-
-    @property
-    def scaling_factor(self) -> float:
-        """Factor that brings latents to about unit standard deviation; the model sees latent x factor."""
-        return float(self.autoencoder["scaling_factor"])
 
 
 def shard_name(split: Split, index: int) -> str:
@@ -108,34 +66,6 @@ def describe_shard(path: Path, split: Split) -> Shard:
     with h5py.File(path) as file:
         num_clips = len(file["clip_id"])
     return Shard(path.name, split, num_clips, files.sha256(path))
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest: from now on the latents exist."""
-    files.write_json(folder / MANIFEST, asdict(manifest) | {"fingerprint": manifest.fingerprint})
-
-
-def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a folder, or None where there is none.
-
-    Raises:
-        UserError: the manifest is damaged, or the folder may not be read.
-    """
-    path = folder / MANIFEST
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except PermissionError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; choose a root that you may use") from None
-    content = files.read_json(path)
-    content.pop("fingerprint", None)
-    try:
-        content["shards"] = tuple(Shard(**shard) for shard in content["shards"])
-        content["left_out"] = tuple(content["left_out"])
-        return Manifest(**content)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); run the stage encode again after removing it") from None
 
 
 class _OpenShard(NamedTuple):
@@ -238,12 +168,7 @@ class LatentSet:
         Raises:
             UserError: they are not there, or not finished.
         """
-        manifest = read_manifest(paths.latents)
-        if manifest is None:
-            raise UserError(f"no finished latents at {paths.latents}; run the stage encode first")
-        if manifest.signature != latents_signature(config):
-            raise UserError(f"the latents at {paths.latents} belong to another recipe; remove them and run encode")
-        return cls(paths.latents, manifest)
+        return cls(paths.latents, require_manifest(config, paths))
 
     def split(self, split: Split) -> LatentSplit:
         """The clips of one split; it may be empty."""

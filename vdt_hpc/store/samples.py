@@ -8,10 +8,8 @@ order of the test split (the last part may be shorter). Given frames are the mod
 part.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -19,50 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vdt_hpc import files
-from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import TaskName
+from vdt_hpc.store.sample_info import SAMPLES, SampleInfo, read_info
 
-SAMPLES = "samples.json"
-CLIPS_PER_PART = 8
 ByteArray = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class SampleInfo:
-    """What a sample set is, and where it came from."""
-
-    run: str
-    dataset: str
-    task: TaskName
-    given_frames: int
-    """Frames that the model was given at the start (0: unconditional)."""
-    num_frames: int
-    num_clips: int
-    num_trajectories: int
-    sampler: str
-    num_steps: int
-    seed: int
-    checkpoint: str
-    """Name of the checkpoint's folder."""
-    clips_seen: int
-    run_signature: str
-    latents_fingerprint: str
-    code_commit: str
-
-    @property
-    def name(self) -> str:
-        """Name of the set's folder: readable, and different wherever the content would be."""
-        content = {key: value for key, value in asdict(self).items() if key != "code_commit"}
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-        return f"{self.task}-{self.sampler}-{self.num_steps}-{self.checkpoint}-{digest}"
-
-    def num_parts(self) -> int:
-        """Parts of the set."""
-        return -(-self.num_clips // CLIPS_PER_PART)
-
-    def part_clips(self, part: int) -> range:
-        """Indices, within the test split, of the clips in a part."""
-        return range(part * CLIPS_PER_PART, min((part + 1) * CLIPS_PER_PART, self.num_clips))
 
 
 def part_path(folder: Path, part: int) -> Path:
@@ -112,12 +69,8 @@ class SampleSet:
         Raises:
             UserError: `samples.json` is damaged.
         """
-        if not (folder / SAMPLES).exists():
-            return None
-        content = files.read_json(folder / SAMPLES)
-        if set(content) != {field.name for field in fields(SampleInfo)}:
-            raise UserError(f"{folder / SAMPLES} is damaged; remove {folder} and run the stage sample again")
-        return cls(folder, SampleInfo(**content))
+        info = read_info(folder)
+        return None if info is None else cls(folder, info)
 
     @classmethod
     def find_all(cls, folder: Path) -> "list[SampleSet]":

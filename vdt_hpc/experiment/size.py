@@ -1,0 +1,73 @@
+"""How large a run is, counted from its configuration: operations, weights, bytes of checkpoints and latents.
+
+Legend: T frames, N tokens per frame, D width, P patch side, C latent channels, h x w latent cells.
+"""
+
+from vdt_hpc.experiment.config import RunConfig, Split
+
+TIME_FEATURES = 256
+MATRICES_PER_BLOCK = 17
+"""D x D products of a token in a block: 5 temporal (query, key, value, two outputs), 4 spatial, 8 of the MLP."""
+TRAINING_PASSES = 3
+"""A backward pass takes twice the operations of the forward pass."""
+MEASURED_SPLITS: tuple[Split, ...] = ("val", "test")
+"""Splits whose true frames are kept beside the latents."""
+
+_CLASSES = 2
+_HALF_BYTES = 2
+_MOMENTS_PER_CLIP = 2  # mean and standard deviation
+
+
+def forward_flops(config: RunConfig) -> float:
+    """Operations of one clip's forward pass, 2 per multiply-add; matrix products and attention only."""
+    D, T, N = config.model.width, config.model.num_frames, _tokens(config)
+    attention = 2 * (T + N) * D  # query x key and weights x value, over time and over space
+    cells = _cell_values(config)
+    per_token = config.model.depth * (MATRICES_PER_BLOCK * D * D + attention) + cells * D + D * 2 * cells
+    per_clip = config.model.depth * 6 * D * D + 2 * D * D + TIME_FEATURES * D + D * D  # adaLN, diffusion time
+    return 2.0 * (T * N * per_token + per_clip)
+
+
+def training_flops(config: RunConfig) -> float:
+    """Operations of one clip in training, forward and backward."""
+    return TRAINING_PASSES * forward_flops(config)
+
+
+def num_parameters(config: RunConfig) -> int:
+    """Numbers that training changes; the two tables of places and frames are fixed and not among them."""
+    D, cells = config.model.width, _cell_values(config)
+    attention = _linear(D, 3 * D) + _linear(D, D)
+    mlp = _linear(D, 4 * D) + _linear(4 * D, D)
+    block = 2 * attention + mlp + _linear(D, 6 * D) + 2 * D + _linear(D, D)  # 2 D: the temporal norm
+    embedders = _linear(cells, D) + _linear(TIME_FEATURES, D) + _linear(D, D) + _CLASSES * D
+    final = _linear(D, 2 * cells) + _linear(D, 2 * D)
+    return config.model.depth * block + embedders + final
+
+
+def checkpoint_bytes(config: RunConfig) -> int:
+    """Bytes of a checkpoint's tensors: model and average with their fixed tables, and AdamW's two moments."""
+    tables = (_tokens(config) + config.model.num_frames) * config.model.width
+    size = 8 if config.train.precision == "fp64" else 4
+    return size * (4 * num_parameters(config) + 2 * tables)
+
+
+def latents_bytes(config: RunConfig, split: Split) -> int:
+    """Bytes that a clip of a split takes at least in a shard: its moments and, where it is measured, its frames."""
+    flips = 2 if config.autoencoder.both_flips else 1
+    cells = config.autoencoder.latent_channels * config.latent_height**2
+    T, H = config.data.frames_per_clip, config.data.frame_height_px
+    frames = T * H * H * 3 if split in MEASURED_SPLITS else 0
+    return _MOMENTS_PER_CLIP * _HALF_BYTES * flips * T * cells + frames
+
+
+def _tokens(config: RunConfig) -> int:
+    return (config.latent_height // config.model.patch_size) ** 2
+
+
+def _cell_values(config: RunConfig) -> int:
+    """P x P x C: what one token holds."""
+    return config.model.patch_size**2 * config.autoencoder.latent_channels
+
+
+def _linear(inputs: int, outputs: int) -> int:
+    return inputs * outputs + outputs

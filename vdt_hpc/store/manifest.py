@@ -1,0 +1,95 @@
+"""The manifest that makes shards of latents a set: `manifest.json`, written last. Reading it needs no h5py."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vdt_hpc import files
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.config import RunConfig, Split
+from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc.experiment.signature import latents_signature
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard, as the manifest lists it."""
+
+    file: str
+    split: Split
+    num_clips: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a set of latents is: its parts, where they came from and how they were made."""
+
+    dataset: str
+    signature: str
+    """`latents_signature` of the run configuration that made them."""
+    source_fingerprint: str
+    """Hash of the names and sizes of the frames' files."""
+    recipe: dict[str, Any]
+    """The data and autoencoder sections of the run configuration."""
+    autoencoder: dict[str, Any]
+    """Identity of the autoencoder: `source`, `sha256` of its weights, `scaling_factor`."""
+    left_out: tuple[str, ...]
+    """What of the source did not become a clip, and why, one line each."""
+    shards: tuple[Shard, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the latents' bytes and the autoencoder (12 hex digits): the same latents anywhere have the same."""
+        parts = [self.signature, str(self.autoencoder["sha256"]), *(shard.sha256 for shard in self.shards)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+    @property
+    def scaling_factor(self) -> float:
+        """Factor that brings latents to about unit standard deviation; the model sees latent x factor."""
+        return float(self.autoencoder["scaling_factor"])
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest: from now on the latents exist."""
+    files.write_json(folder / MANIFEST, asdict(manifest) | {"fingerprint": manifest.fingerprint})
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder, or None where there is none.
+
+    Raises:
+        UserError: the manifest is damaged, or the folder may not be read.
+    """
+    path = folder / MANIFEST
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; choose a root that you may use") from None
+    content = files.read_json(path)
+    content.pop("fingerprint", None)
+    try:
+        content["shards"] = tuple(Shard(**shard) for shard in content["shards"])
+        content["left_out"] = tuple(content["left_out"])
+        return Manifest(**content)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); run the stage encode again after removing it") from None
+
+
+def require_manifest(config: RunConfig, paths: RunPaths) -> Manifest:
+    """The manifest of a run's latents.
+
+    Raises:
+        UserError: they are not there, not finished, or of another recipe.
+    """
+    manifest = read_manifest(paths.latents)
+    if manifest is None:
+        raise UserError(f"no finished latents at {paths.latents}; run the stage encode first")
+    if manifest.signature != latents_signature(config):
+        raise UserError(f"the latents at {paths.latents} belong to another recipe; remove them and run encode")
+    return manifest
