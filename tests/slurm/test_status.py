@@ -49,7 +49,7 @@ def following():
 
 
 def test_a_run_from_the_queue_to_its_end_and_its_log_all_the_way(accounting_cluster, tmp_path, following):
-    site = Watched(accounting_cluster, tmp_path)
+    site = Watched(accounting_cluster, tmp_path, {"a40": 1})
     blocker = accounting_cluster.submit("sleep 600", *TAKEN)
     accounting_cluster.wait_for_state(blocker, "RUNNING")
     job = site.launch("a40")

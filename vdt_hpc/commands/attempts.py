@@ -1,10 +1,10 @@
 """The jobs that were sent off or started for a run, and what they have written about how they ended.
 
-<run>/jobs/submissions.jsonl                    what was sent to Slurm; logs in <run>/jobs/<stage>/
-<run>/jobs/<time>-<stage>/                      what was started on this machine
-    <job>_0_log.out  <job>_0_log.err            the logs of task 0
-    <job>_<rank>_outcome.json                   how a task ended, gone while it runs again
-    <job>-<restart>_end.json                    how all of them ended, by the job's script
+    <run>/jobs/submissions.jsonl                    what was sent to Slurm; logs in <run>/jobs/<stage>/
+    <run>/jobs/<time>-<stage>/                      what was started on this machine
+        <job>_0_log.out  <job>_0_log.err            the logs of task 0
+        <job>_<rank>_outcome.json                   how a task ended, gone while it runs again
+        <job>-<restart>_start.json  ..._end.json    when all of them started, and how they ended, by the job's scripts
 
 Files of another cluster's job that had the same number may lie there too, in a run that was moved: they are older.
 """
@@ -66,7 +66,7 @@ class Attempt:
         return self.log.exists() and self._is_of_this_job(self.log)
 
     def left_word(self) -> tuple[State, int] | None:
-        """How it ended by what it has written itself, and at which restart; None where it has written nothing."""
+        """How its latest start ended by what it has written itself, and which restart that was; None: it has not."""
         outcomes = [path for path in self.folder.glob(f"{self.job}_*_outcome.json") if self._is_of_this_job(path)]
         statuses, message = [], ""
         for path in sorted(outcomes):
@@ -74,21 +74,29 @@ class Attempt:
             statuses.append(str(outcome.get("status")))
             if statuses[-1] != "complete" and not message:
                 message = str(outcome.get("message"))
-        restart, note = self._last_note()
+        restart, note = self._last("end") or (0, None)
+        if self.last_start() > restart:
+            restart, note = self.last_start(), None
         if note is None and not statuses:
             return None
         return states.from_outcomes(statuses, str(note.get("why")) if note else message), restart
 
     def left_at(self) -> datetime | None:
         """When its script wrote how it ended, last; None if it never did."""
-        _, note = self._last_note()
-        return datetime.fromisoformat(str(note["time"])).astimezone() if note and note.get("time") else None
+        found = self._last("end")
+        return datetime.fromisoformat(str(found[1]["time"])).astimezone() if found and found[1].get("time") else None
 
-    def _last_note(self) -> tuple[int, Json | None]:
-        named = re.compile(rf"{self.job}-(\d+)_end\.json")
-        found = [path for path in self.folder.glob(f"{self.job}-*_end.json") if self._is_of_this_job(path)]
+    def last_start(self) -> int:
+        """How often it had been requeued when it last started, as far as it has noted."""
+        found = self._last("start")
+        return found[0] if found else 0
+
+    def _last(self, what: str) -> tuple[int, Json] | None:
+        """The note of its scripts on its latest start or end; and which restart that is about."""
+        named = re.compile(rf"{self.job}-(\d+)_{what}\.json")
+        found = [path for path in self.folder.glob(f"{self.job}-*_{what}.json") if self._is_of_this_job(path)]
         notes = {int(match[1]): path for path in found if (match := named.fullmatch(path.name))}
-        return (max(notes), _read(notes[max(notes)])) if notes else (0, None)
+        return (max(notes), _read(notes[max(notes)])) if notes else None
 
     def _is_of_this_job(self, path: Path) -> bool:
         """False for a file that another cluster's job of the same number has left here before."""

@@ -123,7 +123,7 @@ def _own_word(attempt: Attempt, run: Facts) -> State | None:
     left, leg = attempt.left_word(), _leg(attempt, run)
     if leg is None or (left and left[1] >= leg.restart):
         return left[0] if left else None
-    return of_leg(leg)
+    return of_leg(leg) if leg.restart >= attempt.last_start() else None
 
 
 def _leg(attempt: Attempt, run: Facts) -> Leg | None:

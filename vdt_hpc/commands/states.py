@@ -47,6 +47,12 @@ _ENDED = {
     "DEADLINE": (KILLED, "Slurm's deadline"),
 }
 
+_KILLED = ("its node failed", "out of memory")
+_STOPPED = (
+    "SIG", "the time limit", "a signal", "stopped by", "moved to", "cancelled by", "preempted", "requeued by",
+)  # fmt: skip
+"""How the lineage's reasons begin that are no failure."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -116,9 +122,10 @@ def from_ledger(why: str) -> State:
     """A job by the end that the run's lineage tells of."""
     if why == COMPLETE:
         return State(COMPLETE)
-    if why == LEFT_NO_WORD:
-        return State(KILLED, NO_WORD)
-    if why.startswith("task ") and " killed" in why:
+    if why.startswith(LEFT_NO_WORD):
+        return State(KILLED, NO_WORD + why.removeprefix(LEFT_NO_WORD))
+    if why in _KILLED or (why.startswith("task ") and " killed" in why):
         return State(KILLED, why)
-    is_stop = why.startswith(("SIG", "the time limit", "a signal", "stopped by", "moved to", "cancelled by"))
-    return State(STOPPED if is_stop else FAILED, why)
+    if why == CANCELLED:
+        return State(CANCELLED)
+    return State(STOPPED if why.startswith(_STOPPED) else FAILED, why)

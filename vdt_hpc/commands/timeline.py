@@ -1,9 +1,11 @@
 """The lineage of a run as a timeline: a bar for every job that trained it, on one axis of time.
 
-job      where     start        lasted
-123-0    a100 x 5  11-20 14:02    10 h  ..########
-         clips 0 -> 40,000, node gpu-a100: the time limit
-123-1    a100 x 5  11-21 02:10     8 h            ....######
+    job      where     start        lasted
+    123-0    a100 x 5  11-20 14:02    10 h  ..########
+      clips 0 -> 40,000: the time limit (gpu-a100)
+    123-1    a100 x 5  11-21 02:10     8 h            ....######
+
+Where the terminal is too narrow for both, the bars stand below the words.
 """
 
 import re
@@ -21,7 +23,7 @@ from vdt_hpc.store.ledger import KILLED as LEFT_NO_WORD
 from vdt_hpc.store.ledger import Leg
 
 TRAINS, WAITS, LOST = "#", ".", "?"
-MEANING = {TRAINS: "trains", WAITS: "waits in the queue", LOST: "nobody knows until when"}
+MEANING = {TRAINS: "trains", WAITS: "waits in the queue, starts up", LOST: "nobody knows until when"}
 LEAST_BAR_COLUMNS = 16
 MARGIN = "    "
 _SHORT = timedelta(hours=2)
