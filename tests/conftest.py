@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands.made_runs import StandIn
+
 HOME = Path(__file__).parents[1]
 
 
@@ -67,6 +69,14 @@ def command_line(tmp_path):
     line = CommandLine(tmp_path / "runs")
     yield line
     line.kill_all()
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Slurm's commands for this process are the stand-ins alone."""
+    commands = StandIn(tmp_path)
+    monkeypatch.setenv("PATH", commands.path)
+    return commands
 
 
 @pytest.fixture(scope="session")

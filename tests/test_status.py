@@ -91,14 +91,6 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def stand_in(tmp_path, monkeypatch):
-    """Slurm's commands for this process are the stand-ins alone."""
-    commands = StandIn(tmp_path)
-    monkeypatch.setenv("PATH", commands.path)
-    return commands
-
-
-@pytest.fixture
 def show(root, capsys, monkeypatch):
     """What a command prints, by its words; it must end well unless another exit status is expected."""
 

@@ -62,7 +62,8 @@ def timeline(run: Seen, columns: int) -> Iterator[str]:
     if not found.legs:
         yield "  lineage      none has trained yet"
     else:
-        yield from _totals(rows, found)
+        for line in _totals(rows, found):
+            yield from wrapped(line, columns, " " * 15)
     if not rows:
         return
     yield ""
@@ -182,7 +183,7 @@ def _drawn(rows: Sequence[Row], columns: int) -> Iterator[str]:
             yield (MARGIN + bar).rstrip()
         yield from wrapped(f"{MARGIN}  {row.words}", columns, MARGIN + "    ")
     used = [f"{sign} {meaning}" for sign, meaning in MEANING.items() if any(sign in bar for bar in bars)]
-    yield MARGIN + "   ".join(used)
+    yield from wrapped(MARGIN + "   ".join(used), columns, MARGIN)
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -194,12 +195,13 @@ def _bar(row: Row, first: datetime, last: datetime, room: int) -> str:
     """One job on the axis; what it did is drawn, however short it was."""
 
     def column(moment: datetime) -> int:
-        return min(room - 1, int(room * ((moment - first) / (last - first))))
+        return round(room * ((moment - first) / (last - first)))
 
     signs = [" "] * room
 
     def draw(start: datetime, end: datetime, sign: str) -> None:
-        for position in range(column(start), max(column(end), column(start) + 1)):
+        begins = min(column(start), room - 1)
+        for position in range(begins, max(column(end), begins + 1)):
             signs[position] = sign
 
     if row.waits_from:
