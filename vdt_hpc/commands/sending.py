@@ -138,8 +138,7 @@ class Sender:
 
     def _make_room(self, stage: _Stage, sent: Sequence[Submission]) -> None:
         """End what waits elsewhere for nothing now, and all of it if it is to be done anew."""
-        names = " or ".join(dict.fromkeys(rival.place.name for rival in stage.rivals))
-        why = f"moved to {names}, job {', '.join([*stage.kept, *(job.job for job in sent)])}"
+        why = "moved to " + " or ".join(f"job {job.job} on {job.partition}" for job in [*stage.kept.values(), *sent])
         tasks = [task for job in stage.others for task in stage.tasks[job] if self._anew or task.waits]
         complaint = ending.end(self._paths, self._cluster, tasks, why)
         if complaint:
