@@ -8,7 +8,7 @@ from vdt_hpc.commands.attempts import Attempt
 from vdt_hpc.commands.facts import Facts
 from vdt_hpc.commands.looking import Seen
 from vdt_hpc.commands.states import PENDING, REQUEUED, RUNNING, State
-from vdt_hpc.commands.words import age, fitted, now, short, span, when, wrapped
+from vdt_hpc.commands.words import age, fitted, now, short, span, speed, when, wrapped
 
 NAME_COLUMNS = 12, 24
 """How narrow and how wide the names' column may be; longer names are cut."""
@@ -59,7 +59,7 @@ def _cells(run: Seen) -> tuple[str, ...]:
         run.state.word,
         f"{int(100 * found.clips_seen / found.total_clips)}%",
         f"{short(found.clips_seen)}/{short(found.total_clips)}",
-        f"{found.clips_per_s:.3g}" if found.clips_per_s and trains else "",
+        speed(found.clips_per_s) if found.clips_per_s and trains else "",
         span(found.left_s) if found.left_s is not None and run.state.is_live else "",
         jobs,
     )
@@ -92,7 +92,7 @@ def block(run: Seen, columns: int) -> Iterator[str]:
         share = "" if train.get("mfu") is None else f", {train['mfu']:.1%} of the GPUs' peak"
         loss = "none" if train.get("loss") is None else f"{train['loss']:.4f}"
         logged = f", {age(found.logged_at)} ago" if found.logged_at else ""
-        yield _line("last line", f"loss {loss}, {found.clips_per_s or 0:.3g} clips/s{share}{logged}")
+        yield _line("last line", f"loss {loss}, {speed(found.clips_per_s or 0.0)} clips/s{share}{logged}")
     if "validation" in found.log:
         line = found.log["validation"]
         yield _line("validation", f"loss {line['val_loss']:.4f} at clip {line['clips_seen']:,}")

@@ -47,6 +47,8 @@ _ENDED = {
     "DEADLINE": (KILLED, "Slurm's deadline"),
 }
 
+_LEFT = "started first"
+"""How the reason of a job ends that left the run to a rival."""
 _KILLED = ("its node failed", "out of memory")
 _STOPPED = (
     "SIG", "the time limit", "a signal", "stopped by", "moved to", "cancelled by", "preempted", "requeued by",
@@ -111,6 +113,8 @@ def from_outcomes(statuses: Sequence[str], why: str) -> State:
     """
     if why == COMPLETE or (statuses and not why and set(statuses) == {"complete"}):
         return State(COMPLETE)
+    if not statuses and why.endswith(_LEFT):
+        return State(CANCELLED, why)
     if {"error", "crashed"} & set(statuses):
         return State(FAILED, why)
     if "stopped" in statuses and " killed" not in why:

@@ -66,6 +66,11 @@ def short(count: float) -> str:
     return f"{count:.0f}"
 
 
+def speed(per_s: float) -> str:
+    """A number per second to three digits, or to one where there are more before the point."""
+    return f"{per_s:.3g}" if per_s < 999.5 else f"{per_s:,.0f}"
+
+
 def wrapped(text: str, columns: int, indent: str) -> list[str]:
     """A text on as many lines as it takes; the first begins as it does, the others with an indent."""
     return textwrap.wrap(text, max(columns, len(indent) + 20), subsequent_indent=indent, break_on_hyphens=False) or [""]
