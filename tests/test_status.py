@@ -1,5 +1,6 @@
 """`python -m vdt_hpc.status`, as a user types it; stand-ins for Slurm's commands answer, fail, hang or are missing."""
 
+import errno
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +31,7 @@ def checkpoints(line):
 def test_a_run_at_a_glance(trained):
     done = trained.run("status")
     assert done.returncode == 0
-    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
     assert lines["state"].split() == ["state", "complete"]
     assert "complete" in lines["training"]
     assert "nobody now" in lines["trained"]
@@ -403,3 +405,19 @@ def test_a_reader_that_has_had_enough_ends_it_quietly(root, tmp_path):
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30)
     assert "every 1 s" in done.stdout
     assert done.stderr == ""
+
+
+def test_a_folder_that_may_not_be_looked_into_is_shown_with_the_reason(root, stand_in, show, monkeypatch):
+    many(root, stand_in)
+    is_file = Path.is_file
+
+    def refused(path):
+        if path.parent == root / "done":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)  # root, who runs the tests, may look everywhere
+    shown = show(code=2)
+    assert "2 running, 1 pending, 1 unreadable, 1 failed" in shown
+    assert f"cannotread{root}/done/config.yaml:Permissiondenied" in "".join(shown.split())
+    assert show("done", code=2).startswith("error: cannot read ")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from vdt_hpc import files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import strict
 from vdt_hpc.experiment.config import RunConfig
@@ -64,9 +65,14 @@ def find_run(run: str, root: Path, unstarted: bool = False) -> Path:
 
 
 def is_run(folder: Path, unstarted: bool = False) -> bool:
-    """Whether a folder is a run's: it holds a config.yaml or, if `unstarted`, jobs that were sent off or started."""
+    """Whether a folder is a run's: it holds a config.yaml or, if `unstarted`, jobs that were sent off or started.
+
+    Raises:
+        UserError: it cannot be looked into.
+    """
     paths = run_paths(folder)
-    return paths.run_config.is_file() or (unstarted and paths.jobs.is_dir())
+    with files.readable(folder):
+        return paths.run_config.is_file() or (unstarted and paths.jobs.is_dir())
 
 
 def run_paths(folder: Path) -> RunPaths:

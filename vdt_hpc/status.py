@@ -100,10 +100,18 @@ def _all(root: Path) -> list[RunPaths]:
     """
     with readable(root):
         folders = sorted(root.iterdir()) if root.is_dir() else []
-        found = [run_paths(folder) for folder in folders if is_run(folder, unstarted=True)]
+    found = [run_paths(folder) for folder in folders if _may_be_run(folder)]
     if not found:
         raise UserError(f"no run under {root}; start one with python -m vdt_hpc.launch, or give another --root")
     return found
+
+
+def _may_be_run(folder: Path) -> bool:
+    """True also for a folder that cannot be looked into: it is shown with the reason."""
+    try:
+        return is_run(folder, unstarted=True)
+    except UserError:
+        return True
 
 
 def _lines(runs: Sequence[RunPaths], slurm: Slurm, is_detailed: bool) -> tuple[list[str], int]:

@@ -185,7 +185,7 @@ def _has_process(attempt: Attempt) -> bool:
     """Whether the controller of a job on this machine is there, and is not a later process of the same number."""
     try:
         words = Path(f"/proc/{attempt.job}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:  # it is gone, or another user's
         return False
     return os.fsencode(attempt.folder) in words
 

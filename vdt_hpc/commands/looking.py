@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vdt_hpc import files
 from vdt_hpc.commands import facts, judging
 from vdt_hpc.commands.attempts import Attempt
 from vdt_hpc.commands.facts import Facts
@@ -56,8 +57,9 @@ def look(folders: Iterable[RunPaths], slurm: Slurm) -> tuple[list[Seen], Sequenc
     for run in readable:
         if isinstance(run, Facts):
             try:
-                each = judging.all_of(run, answers)
-                run = Seen(run.paths, *judging.of_run(run, each), run, each)
+                with files.readable(run.paths.run):
+                    each = judging.all_of(run, answers)
+                    run = Seen(run.paths, *judging.of_run(run, each), run, each)
             except UserError as error:
                 run = Seen(run.paths, State(UNREADABLE, str(error)), "", None, {})
         found.append(run)

@@ -46,7 +46,7 @@ class Slurm:
         """
         wanted = _jobs_by_cluster(runs)
         if not wanted:
-            return Answers(remarks=())
+            return Answers()
         self._cluster = self._cluster or queue.cluster_name()
         if not self._cluster:
             return Answers(remarks=("Slurm gives no answer here: states are by what the jobs have written themselves",))
