@@ -215,6 +215,25 @@ def test_a_job_that_another_continues_did_not_fail(root, stand_in, show):
     assert "stopped: stopped by the time limit; job 124 goes on" in shown
 
 
+def test_rivals_win_together_and_tasks_of_an_array_lose_together(root, stand_in, show):
+    run = MadeRun(root, "run").submitted("1", "sample", command="a").submitted("2", "sample", command="a")
+    run.wished("2", "job 1 on a100 started first").outcome("1", "complete", stage="sample")
+    assert state(show("run")) == "sample complete"
+    run.submitted("3", "sample", command="a", continues="1").wished("3", "job 1 on a100 started first")
+    assert state(show("run")) == "sample complete", "a rival that was sent at a restart changes nothing"
+    run.submitted("4", "sample", command="b", array=2, seconds_ago=60)
+    run.outcome("4_0", "complete", stage="sample").outcome("4_1", "error", "the disk is full", stage="sample")
+    assert state(show("run")) == "sample failed: the disk is full"
+    run.submitted("5", "sample", command="b", continues="4_1", seconds_ago=30).outcome("5", "complete", stage="sample")
+    assert state(show("run")) == "sample complete"
+
+
+def test_continued_on_another_cluster_by_the_same_numbers(root, stand_in, show):
+    run = MadeRun(root, "run").submitted("1", cluster="elsewhere").submitted("2", cluster="elsewhere", continues="1")
+    run.submitted("1", seconds_ago=60).outcome("1", "error", "the disk is full")
+    assert state(show("run")) == "failed: the disk is full"
+
+
 def break_slurm(commands, how, monkeypatch):
     if how == "missing":
         commands.missing("squeue", "sacct", "scontrol")

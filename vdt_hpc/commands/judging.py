@@ -57,7 +57,7 @@ def of_run(run: Facts, each: Mapping[Attempt, State]) -> tuple[State, str]:
         each: its jobs, and how it stands with each.
     """
     live = [attempt for attempt in each if each[attempt].is_live]
-    live.sort(key=lambda attempt: states.ORDER.index(each[attempt].word))
+    live.sort(key=lambda attempt: _urgency(each[attempt]))
     live.sort(key=lambda attempt: (each[attempt].word not in (RUNNING, STOPPING), attempt.stage != "train"))
     if live:
         return each[live[0]], "" if live[0].stage == "train" else live[0].stage
@@ -89,17 +89,25 @@ def _last_of_each_stage(each: Mapping[Attempt, State]) -> dict[str, State]:
     for attempt in each:
         last.pop(attempt.stage, None)
         last[attempt.stage] = attempt.command
-    found = {}
-    continued = {attempt.continues for attempt in each}
-    for stage, command in last.items():
-        arrays: dict[str, list[State]] = {}
-        for attempt, state in each.items():
-            if (attempt.stage, attempt.command) == (stage, command) and attempt.job not in continued:
-                arrays.setdefault(attempt.array or attempt.job, []).append(state)
-        worst = [min(kin, key=lambda state: states.ORDER.index(state.word)) for kin in arrays.values()]
-        won = [state for state in worst if state.word == COMPLETE]
-        found[stage] = won[0] if won else min(worst, key=lambda state: states.ORDER.index(state.word))
-    return found
+    return {
+        stage: _verdict({job: state for job, state in each.items() if (job.stage, job.command) == (stage, command)})
+        for stage, command in last.items()
+    }
+
+
+def _verdict(each: Mapping[Attempt, State]) -> State:
+    """How the jobs of one command and stage ended together."""
+    continued = {(attempt.cluster, attempt.continues) for attempt in each}
+    tasks: dict[str, list[State]] = {}
+    for attempt, state in each.items():
+        if state.word == COMPLETE or (attempt.cluster, attempt.job) not in continued:
+            tasks.setdefault(attempt.array or attempt.job, []).append(state)
+    worst = [min(kin, key=_urgency) for kin in tasks.values()] or list(each.values())
+    return next((state for state in worst if state.word == COMPLETE), min(worst, key=_urgency))
+
+
+def _urgency(state: State) -> int:
+    return states.ORDER.index(state.word)
 
 
 def _explained(state: State, attempt: Attempt, run: Facts) -> State:
@@ -107,7 +115,7 @@ def _explained(state: State, attempt: Attempt, run: Facts) -> State:
     if state.word == COMPLETE or state.is_live:
         return state
     own = _own_word(attempt, run)
-    next_job = next((each.job for each in run.attempts if each.continues == attempt.job), "")
+    next_job = next((other.job for other in run.attempts if _goes_on(other, attempt)), "")
     why = own.why if own and own.why else state.why
     if state.word == CANCELLED and own and (attempt.wish or next_job):
         state = State(STOPPED)  # cancelled by its own script, after it had ended well enough
@@ -116,6 +124,11 @@ def _explained(state: State, attempt: Attempt, run: Facts) -> State:
     if attempt.wish:
         why = attempt.wish
     return replace(state, why="; ".join(filter(None, [why, next_job and f"job {next_job} goes on"])))
+
+
+def _goes_on(other: Attempt, attempt: Attempt) -> bool:
+    """Whether a job was sent to continue another one, and no rival of it was faster."""
+    return (other.cluster, other.continues) == (attempt.cluster, attempt.job) and not other.wish
 
 
 def _own_word(attempt: Attempt, run: Facts) -> State | None:
