@@ -29,15 +29,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     options = parser.parse_intermixed_args(arguments)
-    names = [word for word in options.words if "=" not in word] or ["train"]
+    stated = [word for word in options.words if "=" not in word]
+    names = stated or ["train"]
     overrides = [word for word in options.words if "=" in word]
     for name in names:
         stages.find(name)
+    if options.partition is None and not options.rehearse:
+        parser.error("the following arguments are required: --partition")
+    if options.rehearse and stated:
+        parser.error(f"--rehearse rehearses training and takes no stage ({stated[0]})")
     config = load_run(options.run, overrides)
-    partition = load_partition(options.partition)
+    partition = load_partition(options.partition or "local")
     if options.root:
         partition = partition.model_copy(update={"root": options.root})
     paths = paths_for(config, partition)
+    if options.rehearse:
+        from vdt_hpc.commands.rehearsal import rehearse
+
+        return rehearse(config, partition, paths)
     if options.dry_run:
         print(_describe(names, config, partition, paths))
         return 0
@@ -53,10 +62,14 @@ def _parser() -> Parser:
         "words", nargs="*", metavar="STAGE | section.field=value",
         help=f"stages in order ({known}; default: train) and overrides of the run configuration",
     )  # fmt: skip
-    parser.add_argument("--partition", required=True, help="a name under configs/partition, or a YAML file")
+    parser.add_argument("--partition", help="a name under configs/partition, or a YAML file")
     parser.add_argument("--run", default="cityscapes", help="a name under configs/run, or a YAML file")
     parser.add_argument("--root", help="folder for everything that is written, instead of the partition's")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the submission; start nothing")
+    parser.add_argument(
+        "--rehearse", action="store_true",
+        help="prove on this machine that a killed and resumed training is the undisturbed one; partition: local",
+    )  # fmt: skip
     return parser
 
 

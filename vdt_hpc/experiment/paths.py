@@ -114,6 +114,11 @@ class RunPaths:
         return self.jobs / "submissions.jsonl"
 
     @property
+    def rehearsals(self) -> Path:
+        """Folder of the rehearsals that are going on."""
+        return self.run / "rehearsal"
+
+    @property
     def code(self) -> Path:
         """Folder of the snapshots of the code that jobs run."""
         return self.run / "code"
