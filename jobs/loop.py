@@ -30,6 +30,9 @@ from vdt_hpc.store import checkpoint
 from vdt_hpc.store.latents import LatentSet
 from vdt_hpc.store.ledger import Ledger
 
+TIME_LIMIT = "the time limit"
+SIGNAL_EARLY_S = 75.0
+"""How much earlier than it was asked to Slurm may send its signal before the time limit."""
 Update = list[examples.Batch]
 """One rank's micro-batches of one update."""
 
@@ -213,9 +216,13 @@ class TrainingLoop:
         )
 
     def _why_stop(self, signs: Signs) -> str | None:
-        if signs.signalled:
-            return self._stop.reason or "a signal to another task"
-        return "the time limit" if signs.time_is_up else None
+        if signs.time_is_up or (signs.signalled and self._slurm_says_time_is_up()):
+            return TIME_LIMIT
+        return (self._stop.reason or "a signal to another task") if signs.signalled else None
+
+    def _slurm_says_time_is_up(self) -> bool:
+        margin_s = self._partition.save_margin_s + SIGNAL_EARLY_S
+        return self._stop.reason == "SIGUSR2" and seconds_left(self._partition.timeout_min) < margin_s
 
     def _resume(self) -> int:
         """Load the checkpoint that rank 0 chooses; returns its clips, or 0 where there is none."""

@@ -177,7 +177,7 @@ def _write_manifest(
     config: RunConfig, source: Source, plans: list[ShardPlan], folder: Path, identity: dict[str, Any]
 ) -> None:
     """Describe the finished shards; from now on the latents exist."""
-    for leftover in folder.glob(".*.tmp"):  # of encodes that were killed
+    for leftover in folder.glob(".*.h5.*.tmp"):  # of encodes that were killed
         leftover.unlink(missing_ok=True)
     recipe = {name: getattr(config, name).model_dump() for name in ("data", "autoencoder")}
     manifest = Manifest(

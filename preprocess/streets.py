@@ -47,7 +47,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     if not all(order.is_done() for order in orders):
         reason = f"stopped by {stop.reason}" if stop else "other tasks are still at work"
         return StageResult(f"streets: {reason}", complete=not stop, outputs={"frames": str(folder)})
-    for leftover in folder.rglob(".*.tmp"):  # of runs that were killed
+    for leftover in folder.glob("*/**/.*.tmp"):  # of runs that were killed
         leftover.unlink(missing_ok=True)
     files.write_json(folder / COMPLETE, {"num_clips": len(orders), "settings": settings})
     return StageResult(f"streets: {total}", outputs={"frames": str(folder)})

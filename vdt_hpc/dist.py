@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.stages import ARRAY
 
 if TYPE_CHECKING:
     import torch
@@ -34,10 +35,14 @@ class Task:
     """Number among the tasks of this node."""
     job_id: str = "direct"
     """Number of the job, and of its restart; `direct` outside any launcher."""
+    array_index: int = 0
+    """Number of the job among those of its job array."""
+    array_size: int = 1
+    """Jobs of that array; each has `world_size` tasks."""
 
     def share(self, num_items: int) -> range:
-        """Numbers of the work items (shards, parts, clips) that belong to this task: every world_size-th."""
-        return range(self.rank, num_items, self.world_size)
+        """Numbers of the work items (shards, parts, clips) that belong to this task of the job, or of its array."""
+        return range(self.array_index * self.world_size + self.rank, num_items, self.array_size * self.world_size)
 
 
 def current_task() -> Task:
@@ -48,11 +53,14 @@ def current_task() -> Task:
 
     environment = submitit.JobEnvironment()
     restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    array_index, array_size = map(int, os.environ.get(ARRAY, "0/1").split("/"))
     return Task(
         rank=environment.global_rank,
         world_size=environment.num_tasks,
         local_rank=environment.local_rank,
         job_id=f"{environment.job_id}-{restarts}",
+        array_index=array_index,
+        array_size=array_size,
     )
 
 

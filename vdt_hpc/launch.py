@@ -5,16 +5,16 @@ job that starts when the one before it has ended well.
 """
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
-from vdt_hpc.commandline import Parser, load_partition, load_run, run_command
+from vdt_hpc.commandline import Parser, find_run, load_partition, load_run, run_command, run_paths
+from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition, plan_batch
 from vdt_hpc.experiment.paths import RunPaths, paths_for
-from vdt_hpc.experiment.signature import latents_signature, signature
-
-CRASHED, STOPPED = 1, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,32 +27,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    parser = _parser()
-    options = parser.parse_intermixed_args(arguments)
-    stated = [word for word in options.words if "=" not in word]
-    names = stated or ["train"]
-    overrides = [word for word in options.words if "=" in word]
+    options = _parser().parse_intermixed_args(arguments)
+    if options.cancel:
+        return _cancel(options)
+    if options.rehearse:
+        return _rehearse(options)
+    names = [word for word in options.words if "=" not in word] or ["train"]
     for name in names:
         stages.find(name)
-    if options.partition is None and not options.rehearse:
-        parser.error("the following arguments are required: --partition")
-    if options.rehearse and stated:
-        parser.error(f"--rehearse rehearses training and takes no stage ({stated[0]})")
-    config = load_run(options.run, overrides)
-    partition = load_partition(options.partition or "local")
-    if options.root:
-        partition = partition.model_copy(update={"root": options.root})
-    paths = paths_for(config, partition)
-    if options.rehearse:
-        from vdt_hpc.commands.rehearsal import rehearse
-
-        return rehearse(config, partition, paths)
+    if options.partition is None:
+        raise UserError("the following arguments are required: --partition; see --help")
+    config = load_run(options.run, [word for word in options.words if "=" in word])
+    partitions, paths = _places(options, config)
+    if options.array > 1:
+        _require_array(names, partitions)
     if options.dry_run:
-        print(_describe(names, config, partition, paths))
+        from vdt_hpc.commands import describing
+
+        print(describing.describe(names, config, partitions, paths, options.array))
         return 0
-    if partition.executor == "local":
-        return _run_here(names, config, partition, paths)
-    return _submit(names, config, partition, paths)
+    if partitions[0].executor == "local":
+        from vdt_hpc.commands import running
+
+        return running.run(names, config, partitions[0], paths)
+    from vdt_hpc.commands.sending import Sender
+
+    for partition in partitions:
+        plan_batch(config.batch, partition)  # a batch that cannot be spread is said now, not in the job's log
+    Sender(config, partitions, paths, options.array, options.replace).send(names)
+    return 0
 
 
 def _parser() -> Parser:
@@ -62,83 +65,77 @@ def _parser() -> Parser:
         "words", nargs="*", metavar="STAGE | section.field=value",
         help=f"stages in order ({known}; default: train) and overrides of the run configuration",
     )  # fmt: skip
-    parser.add_argument("--partition", help="a name under configs/partition, or a YAML file")
+    parser.add_argument(
+        "--partition", metavar="WHERE",
+        help="a name under configs/partition, or a YAML file; several with commas: the first to start a job wins",
+    )  # fmt: skip
     parser.add_argument("--run", default="cityscapes", help="a name under configs/run, or a YAML file")
     parser.add_argument("--root", help="folder for everything that is written, instead of the partition's")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and the submission; start nothing")
+    parser.add_argument("--array", type=int, default=1, metavar="N", help="share encode and sample among N jobs")
+    parser.add_argument("--replace", action="store_true", help="end jobs of these stages that are in the queue already")
     parser.add_argument(
         "--rehearse", action="store_true",
         help="prove on this machine that a killed and resumed training is the undisturbed one; partition: local",
     )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and the submission; start nothing")
+    parser.add_argument("--cancel", metavar="RUN", help="have all jobs of a run save and end, and leave the queue")
     return parser
 
 
-def _describe(names: list[str], config: RunConfig, partition: Partition, paths: RunPaths) -> str:
-    """The plan in words, then what sbatch would be given."""
-    plan = plan_batch(config.batch, partition)
-    hardware = f"{partition.gpus_per_node} GPUs" if partition.gpus_per_node else "no GPU"
-    if partition.gpus_per_node and partition.gpu_memory_gb:
-        hardware += f" of {partition.gpu_memory_gb:g} GB"
-    shares = [sum(sizes) for sizes in plan.micro_batches]
-    share = f"{shares[0]}" if shares[0] == shares[-1] else f"{shares[-1]} or {shares[0]}"
-    largest = max(size for sizes in plan.micro_batches for size in sizes)
-    updates = -(-config.train.total_clips // plan.global_clips)
-    lines = [
-        f"run          {config.name} (signature {signature(config)}) in {paths.run}",
-        f"stages       {' -> '.join(names)}",
-        f"latents      {paths.latents.name} (signature {latents_signature(config)})",
-        f"partition    {partition.name}: {partition.num_nodes} node(s) with {hardware}, {partition.world_size} task(s)",
-        f"batch        global {plan.global_clips} clips = {share} clips on each of {partition.world_size} task(s), "
-        f"micro-batches of at most {largest} (limit {partition.max_clips_per_gpu}), accumulation {plan.accumulation}",
-        f"training     {config.train.total_clips:,} clips = {updates:,} updates, {config.train.precision}, "
-        f"peak learning rate {config.optim.lr * plan.lr_scale:g}",
-        f"time limit   {partition.timeout_min} min per job, saving {partition.save_margin_s} s before it",
-    ]
-    if partition.executor == "local":
-        return "\n".join([*lines, f"submission   none: {partition.world_size} process(es) of this machine"])
-    from vdt_hpc.cluster import snapshot
-    from vdt_hpc.cluster.executor import submission_text
-    from vdt_hpc.cluster.submission import executor_for
+def _places(options: Namespace, config: RunConfig) -> tuple[list[Partition], RunPaths]:
+    """The partitions that are named, and the one set of paths that all of them use.
 
-    code = snapshot.plan(paths)
-    for name in names:
-        lines += ["", f"# what sbatch is given for {name}", submission_text(executor_for(name, partition, paths, code))]
-    return "\n".join(lines)
+    Raises:
+        UserError: one is unknown or named twice, they have different roots, or this machine is one of several.
+    """
+    names = options.partition.split(",")
+    partitions = [load_partition(name) for name in names]
+    if options.root:
+        partitions = [partition.model_copy(update={"root": options.root}) for partition in partitions]
+    if len({partition.name for partition in partitions}) < len(partitions):
+        raise UserError(f"a partition is named twice in {options.partition}; name each once")
+    if len(partitions) > 1 and any(partition.executor == "local" for partition in partitions):
+        raise UserError("this machine cannot be one of several partitions; name Slurm's alone, or it alone")
+    found = [paths_for(config, partition) for partition in partitions]
+    if len({paths.root for paths in found}) > 1:
+        raise UserError(
+            f"the partitions {options.partition} have different roots ({', '.join(str(each.root) for each in found)}), "
+            "so they would write different runs; give --root"
+        )
+    return partitions, found[0]
 
 
-def _run_here(names: list[str], config: RunConfig, partition: Partition, paths: RunPaths) -> int:
-    from vdt_hpc.cluster.job import StageJob
-    from vdt_hpc.cluster.local import StageFailed, run_local
-
-    for number, name in enumerate(names, 1):
-        print(f"[{number}/{len(names)}] {name}", flush=True)
-        try:
-            outcome = run_local(StageJob.of(name, config, partition), partition, paths.jobs)
-        except StageFailed as error:
-            print(f"error: {error}", file=sys.stderr)
-            return CRASHED
-        print(f"      {outcome.message}", flush=True)
-        for label, path in outcome.outputs.items():
-            print(f"      {label}: {path}", flush=True)
-        if outcome.status == "stopped":
-            print(f"stage {name} stopped before its end; run the same command again to go on", file=sys.stderr)
-            return STOPPED
-    return 0
+def _require_array(names: Sequence[str], partitions: Sequence[Partition]) -> None:
+    shared = [stage.name for stage in stages.STAGES if stage.as_array]
+    if not set(shared) & set(names):
+        raise UserError(f"--array shares the work of {' and '.join(shared)}, and none of them is asked for")
+    if partitions[0].executor == "local":
+        raise UserError("--array needs a Slurm partition; on this machine set tasks_per_node in the partition's file")
+    if len(partitions) > 1:
+        raise UserError("--array needs a single partition")
 
 
-def _submit(names: list[str], config: RunConfig, partition: Partition, paths: RunPaths) -> int:
-    from vdt_hpc.cluster.submission import submit
-    from vdt_hpc.cluster.submissions import new_command
+def _rehearse(options: Namespace) -> int:
+    from vdt_hpc.commands.rehearsal import rehearse
 
-    plan_batch(config.batch, partition)  # a batch that cannot be spread is said now, not in the job's log
-    previous: tuple[str, ...] = ()
-    command = new_command()
-    for name in names:
-        job = submit(name, config, partition, paths, command, previous).job
-        waits = f", after job {previous[0]}" if previous else ""
-        logs = f"{paths.jobs / name}/{job}_*"
-        print(f"submitted {name} of {config.name} to {partition.name} as job {job}{waits}; logs: {logs}")
-        previous = (job,)
+    stated = [word for word in options.words if "=" not in word]
+    if stated:
+        raise UserError(f"--rehearse rehearses training and takes no stage ({stated[0]}); see --help")
+    config = load_run(options.run, options.words)
+    options.partition = options.partition or "local"
+    partitions, paths = _places(options, config)
+    if len(partitions) > 1:
+        raise UserError("--rehearse needs a single partition")
+    return rehearse(config, partitions[0], paths)
+
+
+def _cancel(options: Namespace) -> int:
+    from vdt_hpc.commands.cancelling import cancel
+
+    if options.words or options.partition:
+        raise UserError("--cancel takes the name of a run and nothing else but --root")
+    root = Path(options.root or load_partition("local").root).expanduser().absolute()
+    cancel(run_paths(find_run(options.cancel, root)))
     return 0
 
 

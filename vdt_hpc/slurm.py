@@ -22,6 +22,9 @@ ENDED = {
 WAITING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"}
 """States of a job that will run: a first time, or again."""
 
+ENDING = "COMPLETING"
+"""State of a job whose processes are being ended; what comes after is not known yet."""
+
 UNANSWERED = 127
 """Exit status of a command that is missing or gave no answer in time; stderr says which."""
 
@@ -51,6 +54,12 @@ def environment(known: Mapping[str, str] | None = None) -> dict[str, str]:
         for name, value in known.items()
         if name in _KEPT or not (name.startswith(_OF_A_JOB) or name in left_out)
     }
+
+
+def own_job() -> str:
+    """The job that this process runs in, as squeue has it: a task of an array is `123_4`."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
 
 
 def ask(*words: str, text: str = "") -> "subprocess.CompletedProcess[str]":

@@ -57,6 +57,7 @@ export PYTHONPATH=/shared/code${{PYTHONPATH:+:$PYTHONPATH}}
 export VDT_HPC_WEIGHTS=/shared/weights
 cd /shared/code
 trap : TERM USR2
+{python} -m vdt_hpc.cluster.before /shared/jobs/train || exit
 
 # command
 export SUBMITIT_EXECUTOR=slurm
@@ -71,7 +72,7 @@ srun --unbuffered --output /shared/jobs/train/%j_%t_log.out --error /shared/jobs
 def test_golden_submission_text(monkeypatch):
     monkeypatch.setenv("VDT_HPC_WEIGHTS", "/shared/weights")
     executor = slurm_executor(
-        Partition(**FULL), Path("/shared/jobs/train"), "mission-train", Path("/shared/code"), ("11", "12")
+        Partition(**FULL), Path("/shared/jobs/train"), "mission-train", Path("/shared/code"), "afterok:11:12"
     )
     expected = GOLDEN.format(python=shlex.quote(sys.executable))
     assert submission_text(executor) == expected

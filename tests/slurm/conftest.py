@@ -4,11 +4,9 @@ import os
 
 import pytest
 
-from tests.jobs import made_up, ranks
 from tests.slurm.cluster import Cluster
 from tests.slurm.daemons import ClusterError, program
 from tests.slurm.layout import ELSEWHERE, MISSION
-from tests.slurm.site import CHANGES
 
 
 def started(*programs, **options):
@@ -59,12 +57,3 @@ def accounting_cluster(session_accounting_cluster):
     """As `cluster`, and sacct answers."""
     yield session_accounting_cluster
     session_accounting_cluster.cancel_all()
-
-
-@pytest.fixture(scope="session")
-def reference(tmp_path_factory):
-    """The run of every `Site` in one process that nobody disturbs."""
-    root = tmp_path_factory.mktemp("reference")
-    paths = made_up.write_latents(made_up.config(**CHANGES), made_up.partition(root))
-    ranks.train(root, CHANGES)
-    return paths

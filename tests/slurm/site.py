@@ -1,4 +1,4 @@
-"""A run on a cluster: made-up latents, profiles of the site, and the launcher's commands."""
+"""A made-up run at a site with a Slurm cluster, and what people do with it: launch, wait, look."""
 
 import subprocess
 import sys
@@ -6,46 +6,63 @@ import time
 from pathlib import Path
 
 from tests.jobs import aftermath, made_up
-from tests.slurm.daemons import job_processes
-from vdt_hpc.experiment.paths import paths_for
+from tests.slurm.daemons import job_processes, wait_until
+from vdt_hpc.cluster import submissions
+from vdt_hpc.cluster.job import StageJob
+from vdt_hpc.store import ledger
 
 HOME = Path(__file__).parents[2]
 CHANGES = {
     "batch__global_clips": 12, "train__total_clips": 1_200, "train__checkpoint_every_clips": 120,
     "train__log_every_clips": 12, "train__val_every_clips": 240,
 }  # fmt: skip
-COMMON = "cpus_per_task: 1\ntimeout_min: 10\nsave_margin_s: 60\nmax_clips_per_gpu: 3\n"
-MISSION = {name: f"gres: gpu:{name}:{tasks}\ngpus_per_node: {tasks}\n" for name, tasks in {"a100": 3, "a40": 2}.items()}
-"""Profiles of the first site: name -> lines."""
+TASKS = {"a100": 3, "a40": 2}
 
 
 class Site:
-    """A made-up run, and the launcher's commands on a cluster.
+    """A run whose latents are written, and one file per partition.
 
     Args:
-        cluster: where.
-        root: the folder of the configurations; `runs` is below it.
-        profiles: name -> lines of a partition file, after the common ones.
+        cluster: the Slurm cluster.
+        root: folder of the run's and the partitions' files.
+        tasks: partition -> GPUs of a job.
+        changes: of the run, see `made_up.config`.
     """
 
-    def __init__(self, cluster, root, profiles=MISSION):
+    def __init__(self, cluster, root, tasks=TASKS, **changes):
         self.cluster, self.root = cluster, root
-        run = made_up.config(**CHANGES)
         root.mkdir(exist_ok=True)
-        self.paths = paths_for(run, made_up.partition(root / "runs"))
-        if not self.paths.latents.exists():
-            made_up.write_latents(run, made_up.partition(root / "runs"))
+        run = made_up.config(**CHANGES | changes)
+        self.paths = made_up.write_latents(run, made_up.partition(root / "runs"))
         (root / "run.yaml").write_text(run.model_dump_json())
-        for name, lines in profiles.items():
-            (root / f"{name}.yaml").write_text(f"name: {name}\n{COMMON}{lines}")
+        for name, gpus in tasks.items():
+            self.write_partition(name, gpus)
 
-    def launch(self, partition):
-        """Send the run off; returns the job's id."""
-        words = ["train", "--run", self.root / "run.yaml", "--partition", self.root / f"{partition}.yaml"]
+    def write_partition(self, name, gpus, **fields):
+        values = {
+            "name": name, "gres": f"gpu:{name}:{gpus}", "gpus_per_node": gpus, "cpus_per_task": 1, "timeout_min": 10,
+            "save_margin_s": 60, "max_clips_per_gpu": 3, **fields,
+        }  # fmt: skip
+        (self.root / f"{name}.yaml").write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
+
+    def command(self, *words, partitions=""):
+        """Run the launcher; `partitions` are names of the site's files, with commas."""
+        where = ",".join(str(self.root / f"{name}.yaml") for name in partitions.split(",") if name)
+        words = [*words, "--run", self.root / "run.yaml", *(["--partition", where] if where else [])]
         command = [sys.executable, "-m", "vdt_hpc.launch", *map(str, words), "--root", str(self.root / "runs")]
         done = subprocess.run(command, cwd=HOME, env=self.cluster.env(), capture_output=True, text=True)
+        assert "Traceback" not in done.stdout + done.stderr, done.stderr
+        return done
+
+    def launch(self, partitions, *words):
+        """Send stages (`train` unless named) off; returns the id of the last job that was submitted."""
+        done = self.command(*(words or ["train"]), partitions=partitions)
         assert done.returncode == 0, done.stderr
-        return done.stdout.split("as job ")[1].split(";")[0]
+        return submissions.read(self.paths, self.cluster.layout.cluster_name)[-1].job
+
+    def submitted(self, stage="train"):
+        """What was submitted for a stage on this cluster, oldest first."""
+        return submissions.read(self.paths, self.cluster.layout.cluster_name, stage)
 
     def wait_for_clips(self, clips, seconds=120):
         """Wait until training has come past a position."""
@@ -54,14 +71,37 @@ class Site:
             assert time.monotonic() < deadline, self.logs()
             time.sleep(0.1)
 
+    def legs(self):
+        """The jobs that have trained the run."""
+        return ledger.read(self.paths.ledger, self.paths.jobs / "train")
+
+    def wait_for_legs(self, count, seconds=60):
+        """Wait until that many jobs have begun to train the run."""
+        wait_until(lambda: len(self.legs()) >= count, seconds, self.logs)
+
+    def wait_for(self, job, *states, **options):
+        """Wait until a job is in one of the states; what the jobs have said is told if it does not come to that."""
+        try:
+            return self.cluster.wait_for_state(job, *states, **options)
+        except Exception as error:
+            raise AssertionError(f"{error}\n{self.logs()}") from error
+
     def logs(self):
-        """The last words of all tasks' first ranks."""
-        return "\n".join(path.read_text()[-2000:] for path in sorted((self.paths.jobs / "train").rglob("*_0_log.*")))
+        """The end of every log."""
+        paths = sorted(self.paths.jobs.glob("*/*_log.*"))
+        return "\n".join(f"--- {path.name}\n{path.read_text()[-2000:]}" for path in paths if path.stat().st_size)
+
+    def sent_as(self, job, stage="train"):
+        """What submitit was given for a job."""
+        return StageJob.submitted(self.paths.jobs / stage, job)
 
 
 def job_tasks(cluster):
-    """Processes of a job's tasks, and those that start them, but not of its script."""
-    commands = {process: Path(f"/proc/{process.pid}/cmdline") for process in job_processes(cluster.configuration)}
-    return [
-        process for process, path in commands.items() if path.exists() and b"submitit.core._submit" in path.read_bytes()
-    ]
+    """Processes of the tasks of all jobs, the latest last; not their scripts, nor srun."""
+    found = []
+    for process in job_processes(cluster.configuration):
+        path = Path(f"/proc/{process.pid}/cmdline")
+        words = path.read_bytes().split(b"\0") if path.exists() else [b""]
+        if b"submitit.core._submit" in words and b"srun" not in words[0]:
+            found.append(process)
+    return sorted(found, key=lambda process: process.pid)

@@ -3,19 +3,43 @@
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 
-from tests.jobs import aftermath
-from tests.slurm.site import Site, job_tasks
+from tests.jobs import aftermath, made_up, ranks
+from tests.slurm.site import CHANGES, Site, job_tasks
 from vdt_hpc.cluster import submissions
+from vdt_hpc.experiment.paths import paths_for
 from vdt_hpc.store import ledger
 
-ELSEWHERE = {
-    "big": "slurm_partition: gpu-long\ngpus_per_node: 3\nlease_timeout_s: 4\n",
-    "small": "slurm_partition: gpu-short\ngpus_per_node: 1\nlease_timeout_s: 4\n",
-}
+
+class Elsewhere(Site):
+    """Another cluster's site, where a run and its latents are a copy.
+
+    Args:
+        cluster: the other cluster.
+        home: the site where the run was trained so far.
+        root: folder of the copy.
+        name: of its partition file; on purpose not Slurm's.
+        queue: Slurm's name of the partition.
+        gpus: of a job, without a type.
+    """
+
+    def __init__(self, cluster, home, root, name, queue, gpus):
+        self.cluster, self.root, self._user = cluster, root, None
+        root.mkdir()
+        subprocess.run(["cp", "-a", home.root / "runs", home.root / "run.yaml", root], check=True)
+        self.paths = paths_for(home.paths.config, made_up.partition(root / "runs"))
+        self.write_partition(name, gpus, gres="null", slurm_partition=queue, lease_timeout_s=4)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The run in one process that nobody disturbs."""
+    root = tmp_path_factory.mktemp("reference")
+    paths = made_up.write_latents(made_up.config(**CHANGES), made_up.partition(root))
+    ranks.train(root, CHANGES)
+    return paths
 
 
 def meet_in_numbers(*clusters):
@@ -31,56 +55,45 @@ def send_to(cluster, number):
         os.kill(process.pid, number)
 
 
-def copied(site, cluster, folder):
-    """The run and its latents, copied to another cluster's site."""
-    folder.mkdir()
-    subprocess.run(["cp", "-a", site.root / "runs", folder], check=True)
-    return Site(cluster, folder, ELSEWHERE)
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def wait_for_legs(site, num_legs, seconds=90):
-    deadline = time.monotonic() + seconds
-    while len(ledger.read(site.paths.ledger)) < num_legs:
-        assert time.monotonic() < deadline, site.logs()
-        time.sleep(0.1)
-
-
-def assert_ended_as(site, reference):
-    legs = ledger.read(site.paths.ledger)
-    assert [(leg.cluster, leg.world_size) for leg in legs[:1]] == [("mission", 2)]
-    assert legs[-1].why == "complete"
-    curves = [aftermath.curve(paths, "train", "loss") for paths in (site.paths, reference)]
+def assert_ended_as(paths, reference):
+    curves = [aftermath.curve(each, "train", "loss") for each in (paths, reference)]
     assert curves[0] == pytest.approx(curves[1], rel=1e-5)
-    distances = aftermath.distances(aftermath.final_state(site.paths), aftermath.final_state(reference))
-    assert distances["model"] < 1e-3
-    assert distances["ema"] < 1e-3
+    distances = aftermath.distances(aftermath.final_state(paths), aftermath.final_state(reference))
+    assert max(distances["model"], distances["ema"]) < 1e-3
 
 
 def test_a_copy_of_a_run_goes_on_at_another_cluster(cluster, second_cluster, tmp_path, reference):
     """One copy is taken in the middle of the training, with the lease of a job that lives on; one after its end."""
-    home = Site(cluster, tmp_path / "home")
+    home = Site(cluster, tmp_path / "home", {"a40": 2})
     meet_in_numbers(cluster, second_cluster)
     first = home.launch("a40")
     home.wait_for_clips(300)
     send_to(cluster, signal.SIGSTOP)
-    caught = copied(home, second_cluster, tmp_path / "caught")
+    caught = Elsewhere(second_cluster, home, tmp_path / "caught", "big", "gpu-long", 3)
+    untouched = contents(home.paths.run)
     second = caught.launch("big")
     assert second == first
-    wait_for_legs(caught, 2)
+    caught.wait_for_legs(2, seconds=90)
+    assert contents(home.paths.run) == untouched
+    assert f"this run is being trained by job {first} on a40" in caught.logs()
     send_to(cluster, signal.SIGCONT)
     cluster.run("scancel", first)
-    cluster.wait_for_state(first, "CANCELLED", timeout=60)
-    ended = copied(home, second_cluster, tmp_path / "ended")
+    home.wait_for(first, "CANCELLED", timeout=60)
+    ended = Elsewhere(second_cluster, home, tmp_path / "ended", "small", "gpu-short", 1)
     third = ended.launch("small")
-    second_cluster.wait_for_state(second, "COMPLETED", timeout=120)
-    second_cluster.wait_for_state(third, "COMPLETED", timeout=120)
+    caught.wait_for(second, "COMPLETED", timeout=120)
+    ended.wait_for(third, "COMPLETED", timeout=120)
 
-    for site, last, size in ((caught, second, 3), (ended, third, 1)):
-        assert_ended_as(site, reference)
-        leg = ledger.read(site.paths.ledger)[-1]
-        assert (leg.cluster, leg.partition, leg.world_size) == ("elsewhere", "big" if size == 3 else "small", size)
-        assert leg.job == f"{last}-0"
-        assert leg.first_clips >= 240
+    for site, name, job, size in ((caught, "big", second, 3), (ended, "small", third, 1)):
+        assert_ended_as(site.paths, reference)
+        before, after = ledger.read(site.paths.ledger)
+        assert (before.cluster, before.partition, before.job, before.world_size) == ("mission", "a40", f"{first}-0", 2)
+        assert (after.cluster, after.partition, after.job, after.world_size) == ("elsewhere", name, f"{job}-0", size)
+        assert (after.first_clips >= 240, after.why) == (True, "complete")
         assert [each.job for each in submissions.read(site.paths, "mission")] == [first]
-        assert [each.job for each in submissions.read(site.paths, "elsewhere")] == [last]
-    assert "killed" in ledger.read(caught.paths.ledger)[0].why
+        assert [each.job for each in submissions.read(site.paths, "elsewhere")] == [job]
+    assert ledger.read(caught.paths.ledger)[0].why == ledger.KILLED

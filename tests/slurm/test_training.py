@@ -1,14 +1,12 @@
 """Training on real Slurm: sent off by the launcher, requeued, preempted, moved to the other partition."""
 
 import json
-import os
 import signal
-from pathlib import Path
 
 import pytest
 
-from tests.jobs import aftermath
-from tests.slurm.site import Site, job_tasks
+from tests.jobs import aftermath, made_up, ranks
+from tests.slurm.site import CHANGES, Site, job_tasks
 from vdt_hpc.cluster import submissions
 from vdt_hpc.store import ledger
 
@@ -16,6 +14,15 @@ from vdt_hpc.store import ledger
 @pytest.fixture
 def site(cluster, tmp_path):
     return Site(cluster, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The run in one process that nobody disturbs."""
+    root = tmp_path_factory.mktemp("reference")
+    paths = made_up.write_latents(made_up.config(**CHANGES), made_up.partition(root))
+    ranks.train(root, CHANGES)
+    return paths
 
 
 def test_a_run_that_is_requeued_preempted_and_moved_ends_as_one_that_was_not(site, reference):
@@ -49,20 +56,15 @@ def test_a_run_that_is_requeued_preempted_and_moved_ends_as_one_that_was_not(sit
     assert json.loads((site.paths.run / "progress.jsonl").read_text().splitlines()[-1])["kind"] == "end"
 
 
-def kill_one_task(cluster):
-    python = [each for each in job_tasks(cluster) if b"srun" not in Path(f"/proc/{each.pid}/cmdline").read_bytes()]
-    os.kill(python[-1].pid, signal.SIGKILL)
-
-
 def test_a_task_that_is_killed_and_a_requeue_that_is_refused(site, reference):
     cluster = site.cluster
     first = site.launch("a40")
     site.wait_for_clips(200)
-    kill_one_task(cluster)
+    job_tasks(cluster)[-1].kill(signal.SIGKILL)
     cluster.wait_for_state(first, "RUNNING", restarts=1, timeout=90)
     site.wait_for_clips(500)
     cluster.run("scontrol", "update", f"JobId={first}", "Requeue=0")
-    kill_one_task(cluster)
+    job_tasks(cluster)[-1].kill(signal.SIGKILL)
     cluster.wait_for_state(first, "CANCELLED", timeout=60)
     second = submissions.read(site.paths, "mission", "train")[-1]
     assert second.continues == first

@@ -5,7 +5,6 @@ stands outside the tasks, so that it also speaks for those that were killed.
 """
 
 import os
-import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +13,6 @@ from vdt_hpc import files, slurm
 from vdt_hpc.cluster import queue, restarts, submission, submissions
 from vdt_hpc.cluster.job import Outcome, StageJob
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import RunConfig
-from vdt_hpc.experiment.partition import Partition
-from vdt_hpc.experiment.paths import paths_for
 
 DONE, CRASHED, USER_ERROR = 0, 1, 2
 
@@ -35,15 +31,22 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _main(folder: Path, status: int) -> int:
-    environment = os.environ
-    job = environment["SLURM_JOB_ID"]
-    restart = environment.get("SLURM_RESTART_COUNT") or "0"
-    outcomes = [Outcome.read(folder, job, rank) for rank in range(int(environment["SLURM_NTASKS"]))]
+    job = slurm.own_job()
+    restart = os.environ.get("SLURM_RESTART_COUNT") or "0"
+    outcomes = [Outcome.read(folder, job, rank) for rank in range(int(os.environ["SLURM_NTASKS"]))]
     verdict, why = judge(outcomes, status)
-    files.write_json(folder / f"{job}-{restart}_end.json", {"why": why, "time": submissions.now()})
+    stage = StageJob.submitted(folder, job)
+    cluster = os.environ.get("SLURM_CLUSTER_NAME") or queue.cluster_name()
+    not_wanted = submissions.ends(stage.paths, cluster).get(job) if verdict is None else None
+    note = {"why": not_wanted or why, "time": submissions.now(), "asked": not_wanted is not None}
+    files.write_json(folder / f"{job}-{restart}_end.json", note)
     if verdict is not None:
         return verdict
-    return _go_on(folder, job, why)
+    if not_wanted:
+        print(f"not handed back to the queue: {not_wanted}; {why}", flush=True)
+        queue.cancel([job])  # neither well nor badly ended: what waits for it waits for the job that goes on, if any
+        return CRASHED
+    return _go_on(folder, job, stage, why)
 
 
 def judge(outcomes: Sequence[Outcome | None], status: int) -> tuple[int | None, str]:
@@ -72,7 +75,7 @@ def judge(outcomes: Sequence[Outcome | None], status: int) -> tuple[int | None, 
     return None, f"task {killed} killed{signal} (srun ended with status {status})"
 
 
-def _go_on(folder: Path, job: str, why: str) -> int:
+def _go_on(folder: Path, job: str, stage: StageJob, why: str) -> int:
     """Give the job back to the queue or, where Slurm refuses that, submit it afresh."""
     answer = slurm.ask("squeue", "--noheader", "--all", "-j", job, "-o", "%T %r")
     state, _, reason = answer.stdout.strip().partition(" ")
@@ -80,43 +83,52 @@ def _go_on(folder: Path, job: str, why: str) -> int:
     if state not in ("RUNNING", "") and reason != "TimeLimit":
         print(f"not handed back to the queue: Slurm says {state}; {why}", flush=True)
         return CRASHED
-    stage = _stage_job(folder, job)
-    config = RunConfig.model_validate_json(stage.config)
-    partition = Partition.model_validate_json(stage.partition)
-    paths = paths_for(config, partition)
-    count = restarts.count_idle(folder / f"{stage.command}_restarts.json", paths)
-    if count > partition.max_idle_restarts:
+    limit = stage.place.max_idle_restarts
+    if restarts.count_idle(folder / f"{stage.command}-{stage.array_index}_restarts.json", stage.paths) > limit:
         raise UserError(
-            f"{partition.max_idle_restarts} restarts in a row have finished nothing new, so there is no other; the "
-            f"last one ended because: {why}; see the logs in {folder}, then run the same command again to go on"
+            f"{limit} restarts in a row have finished nothing new, so there is no other; the last one ended because: "
+            f"{why}; see the logs in {folder}, then run the same command again to go on"
         )
+    _send_rivals(job, stage)
     refusal = queue.requeue(job)
     if not refusal:
         return DONE
     try:
-        sent = submission.submit(stage.stage, config, partition, paths, stage.command, continues=job)
+        sent = submission.submit([stage], continues=job)
     except UserError as error:
         raise UserError(
             f"Slurm did not requeue the job ({refusal}), and a new one could not be sent ({error}); run the same "
             "command again to go on"
         ) from None
     print(f"Slurm did not requeue the job ({refusal}); job {sent.job} goes on", flush=True)
-    for each in submissions.read(paths, sent.cluster):
-        if job in each.after:
-            complaint = queue.make_depend(each.job, f"afterok:{sent.job}")
-            if complaint:
-                print(f"job {each.job} still waits for this one: {complaint}", file=sys.stderr, flush=True)
+    _complain(submission.let_wait_for(stage.paths, job, sent))
     queue.cancel([job])  # neither well nor badly ended: what waits for it waits for the new one
     return CRASHED
 
 
-def _stage_job(folder: Path, job: str) -> StageJob:
-    """What submitit was given for a job."""
-    # Written by our own launcher, into a folder of the run.
-    with (folder / f"{job}_submitted.pkl").open("rb") as file:
-        stage = pickle.load(file).function
-    assert isinstance(stage, StageJob)
-    return stage
+def _send_rivals(job: str, stage: StageJob) -> None:
+    """The stage may go on on any of its partitions again: send a job to each where none of it is in the queue."""
+    if not stage.rivals:
+        return
+    sent = submissions.read(stage.paths, queue.cluster_name(), stage.stage)
+    live = queue.jobs(each.job for each in sent) or {}
+    taken = {each.partition for each in sent if each.job in live}
+    for place in stage.rivals:
+        rival = stage.as_rival(place)
+        if rival.place.name in taken:
+            continue
+        try:
+            other = submission.submit([rival], continues=job)
+        except UserError as error:
+            print(f"nothing was sent to {rival.place.name}: {error}", file=sys.stderr, flush=True)
+            continue
+        print(f"sent to {rival.place.name} too, as job {other.job}: the first to start goes on", flush=True)
+        _complain(submission.let_wait_for(stage.paths, job, other))
+
+
+def _complain(complaints: Sequence[str]) -> None:
+    for complaint in complaints:
+        print(complaint, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class _SlurmExecutor(submitit.SlurmExecutor):
 
 
 def slurm_parameters(
-    partition: Partition, folder: Path, job_name: str, code: Path, after_jobs: tuple[str, ...] = ()
+    partition: Partition, folder: Path, job_name: str, code: Path, dependency: str = ""
 ) -> dict[str, Any]:
     """Parameters of one Slurm job: one task per GPU under srun, requeued at will, all tasks ending with the first.
 
@@ -39,11 +39,11 @@ def slurm_parameters(
         folder: of the job's logs and pickles.
         job_name: as squeue shows it.
         code: the copy of the code that it executes.
-        after_jobs: ids of jobs that must end well before this one starts.
+        dependency: what it waits for, see `dependency.py`.
     """
     additional: dict[str, Any] = {"requeue": True}
-    if after_jobs:
-        additional["dependency"] = "afterok:" + ":".join(after_jobs)
+    if dependency:
+        additional["dependency"] = dependency
         additional["kill-on-invalid-dep"] = "yes"  # else a job pends for ever when its parent is cancelled
     exports = {"PYTHONPATH": f"{shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"}
     exports["VDT_HPC_WEIGHTS"] = shlex.quote(str(weights_dir().absolute()))
@@ -51,6 +51,7 @@ def slurm_parameters(
     # Python looks for modules in the current directory first, and there may be a checkout.
     own_setup.append(f"cd {shlex.quote(str(code))}")
     own_setup.append("trap : TERM USR2")  # the script outlives the signals that end its tasks, to judge how they ended
+    own_setup.append(shlex.join([sys.executable, "-m", "vdt_hpc.cluster.before", str(folder)]) + " || exit")
     parameters = {
         "job_name": job_name,
         "partition": partition.slurm_partition or partition.name,
@@ -76,21 +77,23 @@ def slurm_parameters(
 
 
 def slurm_executor(
-    partition: Partition, folder: Path, job_name: str, code: Path, after_jobs: tuple[str, ...] = ()
+    partition: Partition, folder: Path, job_name: str, code: Path, dependency: str = ""
 ) -> submitit.SlurmExecutor:
     """An executor whose jobs write their logs and pickles to `folder`, which all nodes share."""
     executor = _SlurmExecutor(folder, max_num_timeout=MAX_REQUEUES)
-    executor.update_parameters(**slurm_parameters(partition, folder, job_name, code, after_jobs))
+    executor.update_parameters(**slurm_parameters(partition, folder, job_name, code, dependency))
     return executor
 
 
-def submission_text(executor: submitit.SlurmExecutor) -> str:
+def submission_text(executor: submitit.SlurmExecutor, array_size: int = 1) -> str:
     """The exact text that sbatch is given."""
+    if array_size > 1:
+        executor.parameters["map_count"] = array_size  # as submitit does for an array's executor
     return executor._make_submission_file_text(executor._submitit_command_str, "")
 
 
-def submit_to_slurm(executor: submitit.SlurmExecutor, job: StageJob) -> str:
-    """Submit one job; returns its id.
+def submit_to_slurm(executor: submitit.SlurmExecutor, jobs: Sequence[StageJob]) -> str:
+    """Submit a job, or several as the tasks of a job array; returns its id.
 
     Raises:
         UserError: there is no sbatch here, or it refuses the job (its own words follow).
@@ -99,7 +102,11 @@ def submit_to_slurm(executor: submitit.SlurmExecutor, job: StageJob) -> str:
         raise UserError("sbatch is not on PATH; run this on a login node of the cluster, or use --partition local")
     try:
         with _clean_environment():
-            return str(executor.submit(job).job_id)
+            if len(jobs) == 1:
+                return str(executor.submit(jobs[0]).job_id)
+            with executor.batch():
+                tasks = [executor.submit(job) for job in jobs]
+            return str(tasks[0].job_id).partition("_")[0]
     except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
         raise UserError(f"sbatch refused the job: {' '.join(str(error).split())}") from None
     except OSError as error:

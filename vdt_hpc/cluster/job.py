@@ -1,12 +1,15 @@
 """What runs inside a job: one stage, and an honest word about how it ended.
 
-Imported on the node by submitit, from a pickle that holds three small values and no code.
+Imported on the node by submitit, from a pickle that holds a few small values and no code.
 """
 
 import json
+import os
+import pickle
 import signal
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.experiment.paths import RunPaths, paths_for
+from vdt_hpc.experiment.stages import ARRAY
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,67 @@ class StageJob:
     """The partition as JSON."""
     command: str = ""
     """Name of the command that submitted it; empty on this machine."""
+    rivals: tuple[str, ...] = ()
+    """The other partitions, as JSON, where the same stage waits too; the first job to start wins."""
+    array_index: int = 0
+    """Which task of a job array it is."""
+    array_size: int = 1
+    """Tasks of that array; 1: none."""
 
     @classmethod
-    def of(cls, stage: str, config: RunConfig, partition: Partition, command: str = "") -> "StageJob":
+    def of(cls, stage: str, config: RunConfig, partition: Partition) -> "StageJob":
         """The job that runs a stage."""
-        return cls(stage, config.model_dump_json(), partition.model_dump_json(), command)
+        return cls(stage, config.model_dump_json(), partition.model_dump_json())
+
+    @classmethod
+    def everywhere(
+        cls, stage: str, config: RunConfig, partitions: Sequence[Partition], paths: RunPaths, command: str
+    ) -> "list[StageJob]":
+        """The rivals that run a stage, one per partition; they find the same folders from wherever they start."""
+        data = config.data.model_copy(update={"root": str(Path(config.data.root).expanduser().absolute())})
+        text = config.model_copy(update={"data": data}).model_dump_json()
+        places = [each.model_copy(update={"root": str(paths.root)}).model_dump_json() for each in partitions]
+        return [
+            cls(stage, text, place, command, tuple(other for other in places if other != place)) for place in places
+        ]
+
+    @staticmethod
+    def pickle_path(folder: Path, job_id: str) -> Path:
+        """Where submitit keeps what it was given for a job."""
+        return folder / f"{job_id}_submitted.pkl"
+
+    @classmethod
+    def submitted(cls, folder: Path, job_id: str) -> "StageJob":
+        """What submitit was given for a job."""
+        # Written by our own launcher, into a folder of the run.
+        with cls.pickle_path(folder, job_id).open("rb") as file:
+            job = pickle.load(file).function
+        assert isinstance(job, cls)
+        return job
+
+    @property
+    def run_config(self) -> RunConfig:
+        """What it computes."""
+        return RunConfig.model_validate_json(self.config)
+
+    @property
+    def place(self) -> Partition:
+        """Where it runs."""
+        return Partition.model_validate_json(self.partition)
+
+    @property
+    def paths(self) -> RunPaths:
+        """Where its files lie."""
+        return paths_for(self.run_config, self.place)
+
+    def as_rival(self, partition: str) -> "StageJob":
+        """The same on one of the other partitions."""
+        others = tuple(other for other in (self.partition, *self.rivals) if other != partition)
+        return replace(self, partition=partition, rivals=others)
+
+    def as_array(self, size: int) -> "list[StageJob]":
+        """The same, shared among the tasks of a job array."""
+        return [replace(self, array_index=index, array_size=size) for index in range(size)]
 
     def __call__(self) -> None:
         """Run the stage in this process and write its outcome."""
@@ -67,10 +128,9 @@ class StageJob:
         path.unlink(missing_ok=True)  # of an earlier start of the same job
         # submitit swallows TERM; a stage that can save installs its own flag, any other simply ends and resumes.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.environ[ARRAY] = f"{self.array_index}/{self.array_size}"
         try:
-            result = stages.load(self.stage)(
-                RunConfig.model_validate_json(self.config), Partition.model_validate_json(self.partition)
-            )
+            result = stages.load(self.stage)(self.run_config, self.place)
         except UserError as error:
             _write(path, Outcome("error", str(error), {}))
             print(f"error: {error}", file=sys.stderr, flush=True)

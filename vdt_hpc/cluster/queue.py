@@ -36,6 +36,14 @@ class QueuedJob:
         """True if no process of it runs."""
         return self.state in slurm.WAITING
 
+    def is_ahead_of(self, other: "QueuedJob | None") -> bool:
+        """True if it runs and has started before the other; every observer finds the same order."""
+        if self.waits or self.state in (slurm.ENDING, *slurm.ENDED):
+            return False
+        if other is None or other.start is None or self.start is None:
+            return True
+        return (self.start, _number(self.job)) < (other.start, _number(other.job))
+
 
 @dataclass(frozen=True)
 class QueuePartition:
@@ -165,6 +173,10 @@ def minutes(text: str) -> float | None:
         return None
     days, hours, whole, seconds = (int(part or 0) for part in match.groups())
     return days * 1440 + hours * 60 + whole + seconds / 60
+
+
+def _number(job: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in job.split("_"))
 
 
 def _moment(text: str) -> datetime | None:

@@ -1,13 +1,12 @@
-"""Send a stage of a run to the queue, and write down that it was sent."""
+"""Send a stage of a run to the queue, write down that it was sent, and let others wait for it."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vdt_hpc.cluster import executor, queue, snapshot, submissions
+from vdt_hpc.cluster import dependency, executor, queue, snapshot, submissions
 from vdt_hpc.cluster.job import StageJob
 from vdt_hpc.cluster.snapshot import Snapshot
 from vdt_hpc.cluster.submissions import Submission
-from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths
 
@@ -16,42 +15,79 @@ if TYPE_CHECKING:
 
 
 def executor_for(
-    stage: str, partition: Partition, paths: RunPaths, code: Snapshot, after_jobs: tuple[str, ...] = ()
+    stage: str, partition: Partition, paths: RunPaths, code: Snapshot, wait_for: str = ""
 ) -> "SlurmExecutor":
     """The executor of a stage's job.
 
     Its folder does not depend on the job's id: Slurm opens the logs there, perhaps before submitit could make it.
     """
     name = f"{paths.config.name}-{stage}"
-    return executor.slurm_executor(partition, paths.jobs / stage, name, code.folder, after_jobs)
+    return executor.slurm_executor(partition, paths.jobs / stage, name, code.folder, wait_for)
 
 
 def submit(
-    stage: str, config: RunConfig, partition: Partition, paths: RunPaths, command: str,
-    after_jobs: tuple[str, ...] = (), continues: str = "",
-) -> Submission:  # fmt: skip
-    """Submit one job.
+    jobs: Sequence[StageJob], wait_for: str = "", continues: str = "", replaces: Sequence[str] = ()
+) -> Submission:
+    """Submit a job, or several that share a stage's work as one job array.
 
     Args:
-        stage: what it runs.
-        config, partition, paths: of which run, and where.
-        command: name of the command that wants it, see `submissions.new_command`.
-        after_jobs: jobs that must end well before it starts.
-        continues: the job that it continues.
+        jobs: what they run: the same stage in the same place.
+        wait_for: what must end well before they start, see `dependency.py`.
+        continues: the job that sends this one as it ends.
+        replaces: jobs of the stage that this one takes the run over from when it starts.
 
     Raises:
         UserError: sbatch is missing or refuses the job, or the run's folder cannot be written.
     """
+    job, paths = jobs[0], jobs[0].paths
     code = snapshot.plan(paths)
     code.write()
-    # The same folders from wherever the job starts.
-    rooted = partition.model_copy(update={"root": str(paths.root)})
-    data = config.data.model_copy(update={"root": str(Path(config.data.root).expanduser().absolute())})
-    stage_job = StageJob.of(stage, config.model_copy(update={"data": data}), rooted, command)
-    job = executor.submit_to_slurm(executor_for(stage, partition, paths, code, after_jobs), stage_job)
+    number = executor.submit_to_slurm(executor_for(job.stage, job.place, paths, code, wait_for), jobs)
     sent = Submission(
-        job=job, stage=stage, partition=partition.name, cluster=queue.cluster_name(), command=command,
-        time=submissions.now(), after=after_jobs, continues=continues,
+        job=number, stage=job.stage, partition=job.place.name, cluster=queue.cluster_name(), command=job.command,
+        time=submissions.now(), array=len(jobs), dependency=wait_for, continues=continues, replaces=tuple(replaces),
+        is_share=len(jobs) == 1 and job.array_size > 1,
     )  # fmt: skip
     submissions.note(paths, sent)
     return sent
+
+
+def let_wait_for(paths: RunPaths, job: str, sent: Submission) -> list[str]:
+    """Let what waits for a job wait for another one that was sent in its place or as its rival.
+
+    Args:
+        paths: of the run.
+        job: what is waited for; a task of an array is `123_4`.
+        sent: the other job.
+
+    Returns:
+        Slurm's complaints, a line for each job that goes on waiting as before.
+    """
+    complaints = []
+    for each in submissions.read(paths, sent.cluster):
+        wait_for = _redirected(each.dependency, job, sent)
+        if not wait_for:
+            continue
+        complaint = queue.make_depend(each.job, wait_for)
+        if not complaint:
+            submissions.note_dependency(paths, each.job, sent.cluster, wait_for)
+        elif queue.state_of(each.job):
+            complaints.append(f"job {each.job} does not wait for job {sent.job}: {complaint}")
+    return complaints
+
+
+def _redirected(wait_for: str, job: str, sent: Submission) -> str:
+    """What to wait for now; empty if the job was not waited for."""
+    waited_for, array = dependency.jobs_in(wait_for), job.partition("_")[0]
+    if job not in waited_for and array not in {each.partition("_")[0] for each in waited_for}:
+        return ""
+    if not sent.is_share:
+        either = job in waited_for and wait_for == dependency.any_of(waited_for)
+        # Slurm cannot say "both of these or that one": the job in their place finds done what they have done.
+        return dependency.any_of([*waited_for, sent.job] if either else [sent.job])
+    if job in waited_for:
+        return dependency.all_of(sent.job if each == job else each for each in waited_for)
+    if array in waited_for:  # all of its tasks: those that still run, and the one that was sent again
+        kin = queue.jobs([array]) or {}
+        return dependency.all_of([*(task for task in kin if task != job), sent.job])
+    return ""

@@ -1,19 +1,21 @@
-"""What was sent to the queue for a run: `jobs/submissions.jsonl`, one line per job, and one per wish to end jobs.
+"""What was sent to the queue for a run: `jobs/submissions.jsonl`, a line for every job and for what was changed later.
 
     {"event": "submitted", "job": "123", "stage": "train", "partition": ..., "cluster": ..., "command": ..., ...}
+    {"event": "waits", "job": "124", "cluster": ..., "dependency": "afterok:123?afterok:125"}
     {"event": "ended", "jobs": ["123"], "cluster": ..., "why": ..., "time": ...}
 
-Several processes append, each a line at a time. Jobs of one command are equals: the first to start wins. Those of a
-later command for the same stage take the run over from those of an earlier one.
+Several processes append, each a line at a time. Jobs of one stage are rivals: the first to start wins, and the others
+leave the queue. One that replaces another, though, takes the run over from it when it starts.
 """
 
 import datetime
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 from vdt_hpc import files
 from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc.files import Json
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,19 @@ class Submission:
     """UTC, ISO 8601."""
     array: int = 1
     """Tasks of the job array; 1: no array."""
-    after: tuple[str, ...] = ()
-    """Jobs of which one must end well before this one starts."""
+    dependency: str = ""
+    """What it waits for, in Slurm's words, see `dependency.py`; empty: nothing."""
     continues: str = ""
-    """The job that submitted this one, because Slurm would not requeue it."""
+    """The job that submitted this one when it ended, to go on in its place or as its rival."""
+    replaces: tuple[str, ...] = ()
+    """Jobs that this one takes the run over from when it starts."""
+    is_share: bool = False
+    """One task of an array that was sent again by itself: it has no rivals."""
+
+    @property
+    def has_rivals(self) -> bool:
+        """Whether it and the stage's other jobs do the same work."""
+        return self.array == 1 and not self.is_share
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -58,6 +69,17 @@ def note(paths: RunPaths, submission: Submission) -> None:
     files.append_json_line(paths.submissions, {"event": "submitted", **asdict(submission)})
 
 
+def note_dependency(paths: RunPaths, job: str, cluster: str, dependency: str) -> None:
+    """Write down that a job waits for others than before.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    files.append_json_line(
+        paths.submissions, {"event": "waits", "job": job, "cluster": cluster, "dependency": dependency}
+    )
+
+
 def note_end(paths: RunPaths, jobs: Iterable[str], cluster: str, why: str) -> None:
     """Write down that somebody wants jobs to end: they must not give themselves back to the queue.
 
@@ -70,14 +92,15 @@ def note_end(paths: RunPaths, jobs: Iterable[str], cluster: str, why: str) -> No
 
 def read(paths: RunPaths, cluster: str, stage: str | None = None) -> list[Submission]:
     """Jobs that were submitted for a run on a cluster, for one stage or all, oldest first."""
-    known = {field.name for field in fields(Submission)}
-    lines = files.read_json_lines(paths.submissions)[0]
-    found = [
-        Submission(**{**{name: line[name] for name in known if name in line}, "after": tuple(line.get("after", ()))})
-        for line in lines
-        if line.get("event") == "submitted"
-    ]
-    return [each for each in found if each.cluster == cluster and stage in (None, each.stage)]
+    found: dict[str, Submission] = {}
+    for line in files.read_json_lines(paths.submissions)[0]:
+        if line.get("cluster") != cluster:
+            continue
+        if line.get("event") == "submitted":
+            found[line["job"]] = _from_json(line)
+        elif line.get("event") == "waits" and line["job"] in found:
+            found[line["job"]] = replace(found[line["job"]], dependency=line["dependency"])
+    return [each for each in found.values() if stage in (None, each.stage)]
 
 
 def ends(paths: RunPaths, cluster: str) -> Mapping[str, str]:
@@ -89,6 +112,25 @@ def ends(paths: RunPaths, cluster: str) -> Mapping[str, str]:
         if line.get("event") == "ended" and line.get("cluster") == cluster
         for job in line["jobs"]
     }
+
+
+def replaced_by(submission: Submission, sent: Iterable[Submission]) -> set[str]:
+    """Jobs that a job takes over from: those that it names, and those that were sent to go on in their place.
+
+    Args:
+        submission: the job.
+        sent: all jobs of its stage, oldest first.
+    """
+    replaced = set(submission.replaces)
+    for each in sent:
+        if each.job != submission.job and each.continues in replaced:
+            replaced.add(each.job)
+    return replaced
+
+
+def _from_json(line: Json) -> Submission:
+    values = {field.name: line[field.name] for field in fields(Submission) if field.name in line}
+    return Submission(**values | {"replaces": tuple(line.get("replaces", ()))})
 
 
 def now() -> str:

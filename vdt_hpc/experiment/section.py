@@ -1,7 +1,7 @@
 """What every section of a configuration is made of: strict and frozen models, types of numbers, marks on fields."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,3 +29,17 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, validate_default=True, use_attribute_docstrings=True
     )
+
+
+def differences(one: Section, other: Section) -> list[str]:
+    """Dotted names of the fields that two sections of one kind have different values in."""
+    first, second = (flat(section.model_dump(mode="json")) for section in (one, other))
+    return [name for name in {**first, **second} if first.get(name) != second.get(name)]
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a tree by dotted name."""
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        values.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return values

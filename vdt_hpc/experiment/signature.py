@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from vdt_hpc.experiment.config import RunConfig
-from vdt_hpc.experiment.section import Section, Unsigned
+from vdt_hpc.experiment.section import Section, Unsigned, flat
 
 UNSIGNED_SECTIONS = ("sample", "evaluate", "autoencoder_training")
 
@@ -17,7 +17,7 @@ def signature(config: RunConfig) -> str:
 
 def differing_fields(one: RunConfig, other: RunConfig) -> list[str]:
     """Dotted names of the fields that make the signatures of two runs differ."""
-    first, second = (_flat(_signed(config, UNSIGNED_SECTIONS)) for config in (one, other))
+    first, second = (flat(_signed(config, UNSIGNED_SECTIONS)) for config in (one, other))
     return [name for name in {**first, **second} if first.get(name) != second.get(name)]
 
 
@@ -41,13 +41,6 @@ def _signed(section: Section, left_out: tuple[str, ...]) -> dict[str, Any]:
         value = getattr(section, name)
         signed[name] = _signed(value, ()) if isinstance(value, Section) else value
     return signed
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return flat
 
 
 def _digest(content: object) -> str:

@@ -12,6 +12,9 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import checkout
 
+ARRAY = "VDT_HPC_ARRAY"
+"""Environment variable that tells a stage which task of a job array it runs in, and of how many: `0/3`."""
+
 
 @dataclass(frozen=True)
 class StageResult:
@@ -33,14 +36,16 @@ class Stage:
     module: str
     reads: str
     writes: str
+    as_array: bool = False
+    """Whether the tasks of a job array may share its work."""
 
 
 STAGES: tuple[Stage, ...] = (
     Stage("streets", "preprocess.streets", "nothing", "frames (made-up street clips, in the Cityscapes layout)"),
     Stage("autoencoder", "preprocess.autoencoder", "frames", "weights of a small autoencoder"),
-    Stage("encode", "preprocess.encode", "frames", "latents"),
+    Stage("encode", "preprocess.encode", "frames", "latents", as_array=True),
     Stage("train", "jobs.train", "latents", "checkpoints"),
-    Stage("sample", "jobs.sample", "checkpoints, latents", "samples"),
+    Stage("sample", "jobs.sample", "checkpoints, latents", "samples", as_array=True),
     Stage("evaluate", "results.evaluate", "samples, latents", "records"),
     Stage("report", "results.report", "records", "tables, figures, a page"),
 )

@@ -7,6 +7,9 @@
 
 A job that was killed writes no end: the next one writes it in its place, with the clips that the training log tells of,
 and with the reason and the time that the job's script has left, or null. Only the run's one writer appends.
+
+The script's note beside the logs, `<job>_end.json`, has `why`, `time` and `asked`: true if somebody wanted the job to
+end, which the job itself has only heard as a signal.
 """
 
 import datetime
@@ -78,8 +81,7 @@ class Ledger:
         legs = read(self._path)
         if legs and legs[-1].why is None:
             furthest = max(self._logged_clips, legs[-1].first_clips)
-            note = self._notes / f"{legs[-1].job}_end.json"
-            told = files.read_json(note) if note.exists() else {"why": KILLED, "time": None}
+            told = _note(self._notes, legs[-1]) or {"why": KILLED, "time": None}
             self._append(
                 event="end", job=legs[-1].job, time=told["time"], why=told["why"], clips=furthest,
                 lost_clips=furthest - clips,
@@ -107,15 +109,35 @@ class Ledger:
         files.append_json_line(self._path, line)
 
 
-def read(path: Path) -> list[Leg]:
-    """The jobs of a run, oldest first; lines that cannot be read are passed over."""
+def read(path: Path, notes: Path | None = None) -> list[Leg]:
+    """The jobs of a run, oldest first; lines that cannot be read are passed over.
+
+    Args:
+        path: `jobs.jsonl`.
+        notes: folder of the scripts' notes, which know more of the reasons; None: they are not looked at.
+
+    Raises:
+        UserError: a note is damaged.
+    """
     legs: list[Leg] = []
     for line in files.read_json_lines(path)[0]:
         if line.get("event") == "start":
             legs.append(_started(line))
         elif line.get("event") == "end" and legs and legs[-1].job == line.get("job"):
             legs[-1] = _ended(legs[-1], line)
-    return legs
+    return [_as_noted(leg, _note(notes, leg)) for leg in legs] if notes else legs
+
+
+def _note(notes: Path, leg: Leg) -> Json | None:
+    """What the script of a job has left beside its logs."""
+    path = notes / f"{leg.job}_end.json"
+    return files.read_json(path) if path.exists() else None
+
+
+def _as_noted(leg: Leg, note: Json | None) -> Leg:
+    if note is None or not (leg.why is None or note.get("asked")):
+        return leg
+    return replace(leg, why=str(note["why"]), end=leg.end or note["time"])
 
 
 def _started(line: Json) -> Leg:

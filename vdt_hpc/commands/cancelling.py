@@ -1,0 +1,46 @@
+"""Take all jobs of a run out of the queue, those that run after they have saved: `launch --cancel RUN`."""
+
+from vdt_hpc.cluster import ending, queue, submissions
+from vdt_hpc.cluster.job import StageJob
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc.lease.lease import read_holder
+
+CANCELLED = "cancelled by launch --cancel"
+
+
+def cancel(paths: RunPaths) -> None:
+    """End every job of a run and wait until it has ended; prints what happens.
+
+    Args:
+        paths: of the run.
+
+    Raises:
+        UserError: Slurm gives no answer, or refuses; or the run's folder cannot be written.
+    """
+    cluster = queue.cluster_name()
+    if not cluster:
+        raise UserError("Slurm gives no answer here; run this on a login node of the cluster, or try again")
+    sent = submissions.read(paths, cluster)
+    live = queue.jobs(task for job in sent for task in job.tasks)
+    if live is None:
+        raise UserError("squeue gives no answer; try again")
+    if not live:
+        holder = read_holder(paths.lease)
+        who = f"; it is trained by {holder.describe()}" if holder else ""
+        print(f"nothing of {paths.run.name} is in the queue of {cluster}{who}")
+        return
+    complaint = ending.end(paths, cluster, live.values(), CANCELLED)
+    if complaint:
+        raise UserError(f"Slurm refuses: {complaint}")
+    for job, found in live.items():
+        how = "cancelled" if found.waits else "asked to save and end"
+        print(f"job {job} on {found.partition} ({found.state}): {how}", flush=True)
+    running = [job for job, found in live.items() if not found.waits]
+    if not running:
+        return
+    stages = {task: job.stage for job in sent for task in job.tasks}
+    margin_s = max(StageJob.submitted(paths.jobs / stages[job], job).place.save_margin_s for job in running)
+    if not ending.see_off(running, margin_s, print):
+        raise UserError(f"job {', '.join(ending.still_running(running))} is still in the queue; see squeue")
+    print(f"{paths.run.name} has no job in the queue any more")

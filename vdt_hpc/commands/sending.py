@@ -1,0 +1,154 @@
+"""Send stages of a run to the queue, beside what is there already: what `launch` does on a Slurm partition.
+
+A job that waits on a partition which is named again keeps its place in the queue. One that waits elsewhere is
+cancelled; one that runs elsewhere goes on until the new one starts, and then saves and hands the run over. `--replace`
+ends all of them now. Whatever waits for a job also waits for those that were sent in its place.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vdt_hpc import slurm
+from vdt_hpc.cluster import dependency, ending, queue, submission, submissions
+from vdt_hpc.cluster.job import StageJob
+from vdt_hpc.cluster.queue import QueuedJob
+from vdt_hpc.cluster.submissions import Submission
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment import stages
+from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc.experiment.section import differences
+
+
+@dataclass
+class _Stage:
+    """One stage: what is to run, and what of it is in the queue."""
+
+    name: str
+    rivals: list[StageJob]
+    """What is to run, one per partition that is named."""
+    kept: dict[str, Submission]
+    """Number -> jobs in the queue that do."""
+    others: dict[str, Submission]
+    """Number -> jobs in the queue whose work is to be done elsewhere, or anew."""
+    tasks: dict[str, list[QueuedJob]]
+    """Number -> what squeue says of a job, or of each task of an array."""
+
+    def runs(self, job: str) -> bool:
+        """Whether any task of a job in the queue runs."""
+        return any(not task.waits for task in self.tasks[job])
+
+    def wanted(self) -> list[StageJob]:
+        """What is not in the queue yet; nothing where one of the rivals runs already."""
+        if any(map(self.runs, self.kept)):
+            return []
+        taken = {job.partition for job in self.kept.values()}
+        return [rival for rival in self.rivals if rival.place.name not in taken]
+
+
+class Sender:
+    """Sends stages of a run, and prints a line for each job.
+
+    Args:
+        config, paths: of which run.
+        partitions: where; of several, the first that starts a job wins.
+        array_size: jobs among which a stage's work is shared, where it can be.
+        anew: end what is in the queue already instead of keeping it.
+    """
+
+    def __init__(
+        self, config: RunConfig, partitions: Sequence[Partition], paths: RunPaths, array_size: int, anew: bool
+    ) -> None:
+        self._config, self._partitions, self._paths = config, partitions, paths
+        self._array_size, self._anew = array_size, anew
+        self._cluster, self._command = queue.cluster_name(), submissions.new_command()
+
+    def send(self, names: Sequence[str]) -> None:
+        """Send stages as jobs, each of which waits for the one before.
+
+        Raises:
+            UserError: what is in the queue has other settings (nothing is sent then), sbatch is missing or refuses a
+                job, or a folder cannot be written.
+        """
+        wait_for = ""
+        for stage in [self._look(name) for name in names]:
+            sent = self._send(stage, wait_for)
+            self._tell(stage, sent, wait_for)
+            self._make_room(stage, sent)
+            wait_for = dependency.any_of(job.job for job in [*stage.kept.values(), *sent])
+
+    def _look(self, name: str) -> _Stage:
+        """See what of a stage is in the queue."""
+        rivals = StageJob.everywhere(name, self._config, self._partitions, self._paths, self._command)
+        stage = _Stage(name, rivals, {}, {}, {})
+        sent = {job.job: job for job in submissions.read(self._paths, self._cluster, name)}
+        ended = submissions.ends(self._paths, self._cluster)
+        for task, found in (queue.jobs(task for job in sent.values() for task in job.tasks) or {}).items():
+            if task not in ended:
+                stage.tasks.setdefault(task.partition("_")[0], []).append(found)
+        wanted = {rival.place.name: rival for rival in rivals}
+        for number, tasks in stage.tasks.items():
+            job = sent[number]
+            # One that is ending may come back to the queue, or not: nobody can rely on it.
+            stays = job.partition in wanted and any(task.state != slurm.ENDING for task in tasks)
+            if stays and not self._anew:
+                self._require_same(job, wanted[job.partition])
+                stage.kept[number] = job
+            else:
+                stage.others[number] = job
+        return stage
+
+    def _require_same(self, job: Submission, wanted: StageJob) -> None:
+        pickled = StageJob.pickle_path(self._paths.jobs / job.stage, job.tasks[0])
+        if not pickled.exists():
+            raise UserError(f"job {job.job} is in the queue, but {pickled} is gone; add --replace to send it anew")
+        known = StageJob.submitted(pickled.parent, job.tasks[0])
+        differing = differences(known.run_config, wanted.run_config) + differences(known.place, wanted.place)
+        if differing:
+            raise UserError(
+                f"job {job.job}, which is in the queue of {job.partition} for the stage {job.stage}, has other "
+                f"settings ({', '.join(differing)}); add --replace to end it and send what you want now"
+            )
+
+    def _send(self, stage: _Stage, wait_for: str) -> list[Submission]:
+        replaces = [job for job in stage.others if self._anew or stage.runs(job)]
+        for number, job in stage.kept.items():
+            if replaces and not stage.runs(number):
+                submissions.note(self._paths, replace(job, replaces=(*job.replaces, *replaces)))
+        size = self._array_size if stages.find(stage.name).as_array else 1
+        sent = [submission.submit(job.as_array(size), wait_for, replaces=replaces) for job in stage.wanted()]
+        for other in stage.others:
+            for job in [*stage.kept.values(), *sent]:
+                for complaint in submission.let_wait_for(self._paths, other, job):
+                    print(complaint, file=sys.stderr, flush=True)
+        return sent
+
+    def _make_room(self, stage: _Stage, sent: Sequence[Submission]) -> None:
+        """End what waits elsewhere for nothing now, and all of it if it is to be done anew."""
+        names = " or ".join(dict.fromkeys(rival.place.name for rival in stage.rivals))
+        why = f"moved to {names}, job {', '.join([*stage.kept, *(job.job for job in sent)])}"
+        tasks = [task for job in stage.others for task in stage.tasks[job] if self._anew or task.waits]
+        complaint = ending.end(self._paths, self._cluster, tasks, why)
+        if complaint:
+            print(complaint, file=sys.stderr, flush=True)
+        for task in tasks:
+            how = "cancelled" if task.waits else "asked to save and end"
+            print(f"job {task.job} on {task.partition} ({task.state}): {how}")
+
+    def _tell(self, stage: _Stage, sent: Sequence[Submission], wait_for: str) -> None:
+        what = f"{stage.name} of {self._config.name}"
+        for number, job in stage.kept.items():
+            state = ", ".join(dict.fromkeys(task.state for task in stage.tasks[number]))
+            print(f"{what} is in the queue of {job.partition} already, as job {number} ({state})")
+        for job in sent:
+            waits = f", after job {' or '.join(dependency.jobs_in(wait_for))}" if wait_for else ""
+            array = f" (an array of {job.array})" if job.array > 1 else ""
+            logs = f"{self._paths.jobs / stage.name}/{job.job}_*"
+            print(f"submitted {what} to {job.partition} as job {job.job}{array}{waits}; logs: {logs}")
+        running = [job for job in stage.others if stage.runs(job) and not self._anew]
+        if running:
+            print(f"job {', '.join(running)} goes on until then, and hands the run over")
+        if len(sent) + len(stage.kept) > 1:
+            print("the first of them to start goes on, the others leave the queue")
