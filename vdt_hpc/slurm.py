@@ -62,6 +62,11 @@ def own_job() -> str:
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
 
 
+def own_restart() -> int:
+    """How often the job that this process runs in has been requeued."""
+    return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+
+
 def ask(*words: str, text: str = "") -> "subprocess.CompletedProcess[str]":
     """Run a command of Slurm with `text` on its standard input.
 

@@ -33,7 +33,10 @@ class Commands:
         if user is not None:
             entry = pwd.getpwnam(user)
             options |= {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-        done = subprocess.run(list(map(str, words)), timeout=timeout, **options)
+        try:
+            done = subprocess.run(list(map(str, words)), timeout=timeout, **options)
+        except PermissionError as refused:
+            done = subprocess.CompletedProcess(words, 126, "", str(refused))
         if check and done.returncode:
             raise ClusterError(f"{' '.join(map(str, words))} exited {done.returncode}: {done.stderr.strip()}")
         return done

@@ -1,9 +1,12 @@
 """A made-up run at a site with a Slurm cluster, and what people do with it: launch, wait, look."""
 
-import subprocess
+import shutil
 import sys
+import sysconfig
 import time
 from pathlib import Path
+
+import pytest
 
 from tests.jobs import aftermath, made_up
 from tests.slurm.daemons import job_processes, wait_until
@@ -26,17 +29,21 @@ class Site:
         cluster: the Slurm cluster.
         root: folder of the run's and the partitions' files.
         tasks: partition -> GPUs of a job.
+        user: who launches; None: whoever runs the tests.
         changes: of the run, see `made_up.config`.
     """
 
-    def __init__(self, cluster, root, tasks=TASKS, **changes):
-        self.cluster, self.root = cluster, root
+    def __init__(self, cluster, root, tasks=TASKS, user=None, **changes):
+        self.cluster, self.root, self._user = cluster, root, user
         root.mkdir(exist_ok=True)
         run = made_up.config(**CHANGES | changes)
         self.paths = made_up.write_latents(run, made_up.partition(root / "runs"))
         (root / "run.yaml").write_text(run.model_dump_json())
         for name, gpus in tasks.items():
             self.write_partition(name, gpus)
+        if user is not None:
+            for path in (root, *root.rglob("*")):
+                shutil.chown(path, user)
 
     def write_partition(self, name, gpus, **fields):
         values = {
@@ -49,8 +56,9 @@ class Site:
         """Run the launcher; `partitions` are names of the site's files, with commas."""
         where = ",".join(str(self.root / f"{name}.yaml") for name in partitions.split(",") if name)
         words = [*words, "--run", self.root / "run.yaml", *(["--partition", where] if where else [])]
-        command = [sys.executable, "-m", "vdt_hpc.launch", *map(str, words), "--root", str(self.root / "runs")]
-        done = subprocess.run(command, cwd=HOME, env=self.cluster.env(), capture_output=True, text=True)
+        python, environment = interpreter(self.cluster, self._user)
+        command = [python, "-m", "vdt_hpc.launch", *words, "--root", self.root / "runs"]
+        done = self.cluster.run(*command, user=self._user, cwd=HOME, env=environment, check=False)
         assert "Traceback" not in done.stdout + done.stderr, done.stderr
         return done
 
@@ -94,6 +102,19 @@ class Site:
     def sent_as(self, job, stage="train"):
         """What submitit was given for a job."""
         return StageJob.submitted(self.paths.jobs / stage, job)
+
+
+def interpreter(cluster, user):
+    """A Python that a user may run, and its environment: the tests' own, or the system's with the same packages."""
+    environment = cluster.env(user)
+    if user is None or cluster.run(sys.executable, "-c", "", user=user, check=False, cwd="/").returncode == 0:
+        return sys.executable, environment
+    system = f"/usr/bin/python3.{sys.version_info.minor}"
+    packages = environment | {"PYTHONPATH": f"{HOME}:{sysconfig.get_path('purelib')}"}
+    check = cluster.run(system, "-c", "import torch, vdt_hpc", user=user, check=False, cwd="/", env=packages)
+    if check.returncode:
+        pytest.skip(f"user {user} can run neither {sys.executable} nor {system} with its packages")
+    return system, packages
 
 
 def job_tasks(cluster):

@@ -1,14 +1,29 @@
-"""Training on real Slurm: sent off by the launcher, requeued, preempted, moved to the other partition."""
+"""Training on real Slurm ends as if nothing had happened, whatever happens to its jobs."""
 
-import json
 import signal
+import time
 
 import pytest
 
 from tests.jobs import aftermath, made_up, ranks
+from tests.slurm.daemons import wait_until
 from tests.slurm.site import CHANGES, Site, job_tasks
-from vdt_hpc.cluster import submissions
-from vdt_hpc.store import ledger
+
+LONG = {"train__total_clips": 3_000, "train__checkpoint_every_clips": 3_000, "train__val_every_clips": 3_000}
+CHECKPOINT, BATCH = CHANGES["train__checkpoint_every_clips"], CHANGES["batch__global_clips"]
+
+
+def undisturbed(root, **changes):
+    """The same run in one process that nobody disturbs."""
+    changes = CHANGES | changes
+    paths = made_up.write_latents(made_up.config(**changes), made_up.partition(root))
+    ranks.train(root, changes)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    return undisturbed(tmp_path_factory.mktemp("reference"))
 
 
 @pytest.fixture
@@ -16,44 +31,90 @@ def site(cluster, tmp_path):
     return Site(cluster, tmp_path)
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """The run in one process that nobody disturbs."""
-    root = tmp_path_factory.mktemp("reference")
-    paths = made_up.write_latents(made_up.config(**CHANGES), made_up.partition(root))
-    ranks.train(root, CHANGES)
-    return paths
+def assert_as_undisturbed(paths, reference):
+    """Examples and weights are those of the other run, but for rounding."""
+    losses = aftermath.curve(paths, "train", "loss")
+    assert losses == pytest.approx(aftermath.curve(reference, "train", "loss"), rel=1e-5)
+    distances = aftermath.distances(aftermath.final_state(paths), aftermath.final_state(reference))
+    assert max(distances["model"], distances["ema"]) < 1e-3, distances
+    assert aftermath.positions(paths, "end") == [paths.config.train.total_clips]
 
 
-def test_a_run_that_is_requeued_preempted_and_moved_ends_as_one_that_was_not(site, reference):
-    cluster = site.cluster
+def test_on_after_the_time_limit_to_the_other_partition_and_back(cluster, tmp_path):
+    """Five tasks until the time limit; again, by themselves; four on the other partition; five again, to the end."""
+    site = Site(cluster, tmp_path, {"a100": 5, "a40": 4}, **LONG)
+    site.write_partition("a100", 5, timeout_min=1, save_margin_s=50)
     first = site.launch("a100")
-    site.wait_for_clips(100)
+    site.wait_for_legs(2)
+    site.write_partition("a100", 5)
+    second = site.launch("a40")
+    wait_until(lambda: site.legs()[-1].job == f"{second}-0", 90, site.logs)
+    third = site.launch("a100")
+    site.wait_for(third, "COMPLETED", timeout=120)
+
+    legs = site.legs()
+    *on_first, there, back = legs
+    assert {leg.job.partition("-")[0] for leg in on_first} == {first}
+    assert len(on_first) >= 2
+    assert {leg.why for leg in on_first} <= {"the time limit", f"moved to job {second} on a40"}
+    assert on_first[0].why == "the time limit"
+    assert (there.job, there.why) == (f"{second}-0", f"moved to job {third} on a100")
+    assert (back.job, back.why) == (f"{third}-0", "complete")
+    assert [leg.world_size for leg in legs] == [5] * len(on_first) + [4, 5]
+    assert {leg.lost_clips for leg in legs} == {0}
+    assert_as_undisturbed(site.paths, undisturbed(tmp_path / "reference", **LONG))
+
+
+def test_preempted_with_grace_it_loses_nothing_and_runs_the_code_of_its_submission(cluster, tmp_path, reference):
+    site = Site(cluster, tmp_path, train__checkpoint_every_clips=CHANGES["train__total_clips"])
+    cluster.set_grace_time(5)
+    job = site.launch("a40")
+    site.wait_for_clips(150)
     (code,) = site.paths.code.iterdir()
     (code / "code.json").write_text('{"commit": "of-the-copy", "sha256": ""}')
-    cluster.run("scontrol", "requeue", first)
-    cluster.wait_for_state(first, "RUNNING", restarts=1, timeout=90)
-    site.wait_for_clips(300)
-    cluster.run("scancel", first)
-    cluster.wait_for_state(first, "CANCELLED", timeout=60)
-    second = site.launch("a40")
-    site.wait_for_clips(600)
     cluster.submit("sleep 1", "--partition=devel", "--gres=gpu:a40:4")
-    cluster.wait_for_state(second, "COMPLETED", timeout=180)
-
-    legs = ledger.read(site.paths.ledger)
-    assert [leg.partition for leg in legs][:2] == ["a100", "a100"]
-    assert {leg.partition for leg in legs[2:]} == {"a40"}
-    assert len(legs) >= 4, site.logs()
-    assert legs[-1].why == "complete"
+    site.wait_for(job, "COMPLETED", timeout=120)
+    first, last = site.legs()
+    assert (first.why, first.lost_clips, first.last_clips) == ("preempted", 0, last.first_clips)
+    assert last.job == f"{job}-1"
     assert aftermath.log_lines(site.paths, "start")[-1]["code_commit"] == "of-the-copy"
-    assert aftermath.curve(site.paths, "train", "loss") == pytest.approx(
-        aftermath.curve(reference, "train", "loss"), rel=1e-5
-    )
-    distances = aftermath.distances(aftermath.final_state(site.paths), aftermath.final_state(reference))
-    assert distances["model"] < 1e-3
-    assert distances["ema"] < 1e-3
-    assert json.loads((site.paths.run / "progress.jsonl").read_text().splitlines()[-1])["kind"] == "end"
+    assert_as_undisturbed(site.paths, reference)
+
+
+@pytest.mark.parametrize("kind", ["cluster", "accounting_cluster"])
+def test_preempted_without_grace_it_loses_one_save_interval_at_most(request, kind, tmp_path, reference):
+    cluster = request.getfixturevalue(kind)
+    site = Site(cluster, tmp_path)
+    cluster.set_grace_time(0)
+    job = site.launch("a40")
+    site.wait_for_clips(300)
+    cluster.submit("sleep 1", "--partition=devel", "--gres=gpu:a40:4")
+    site.wait_for(job, "COMPLETED", timeout=120)
+    killed, last = site.legs()
+    assert killed.why == "preempted", site.logs()
+    assert 0 <= killed.lost_clips <= CHECKPOINT + BATCH
+    assert last.first_clips == killed.last_clips - killed.lost_clips
+    assert_as_undisturbed(site.paths, reference)
+
+
+def test_through_deaths_of_daemons_and_of_its_node(site, reference):
+    cluster = site.cluster
+    job = site.launch("a100")
+    site.wait_for_clips(100)
+    cluster.kill_slurmd("gpu-a100")
+    cluster.restart_slurmctld()
+    cluster.start_slurmd("gpu-a100")
+    cluster.wait_ready()
+    assert [leg.job for leg in site.legs()] == [f"{job}-0"]
+    cluster.crash_node("gpu-a100")
+    assert site.legs()[-1].why is None, site.logs()
+    cluster.start_slurmd("gpu-a100")
+    site.wait_for(job, "COMPLETED", timeout=120)
+    killed, last = site.legs()
+    assert "its node failed" in killed.why
+    assert killed.lost_clips <= CHECKPOINT + BATCH
+    assert (last.job, last.why) == (f"{job}-1", "complete")
+    assert_as_undisturbed(site.paths, reference)
 
 
 def test_a_task_that_is_killed_and_a_requeue_that_is_refused(site, reference):
@@ -61,20 +122,48 @@ def test_a_task_that_is_killed_and_a_requeue_that_is_refused(site, reference):
     first = site.launch("a40")
     site.wait_for_clips(200)
     job_tasks(cluster)[-1].kill(signal.SIGKILL)
-    cluster.wait_for_state(first, "RUNNING", restarts=1, timeout=90)
+    site.wait_for_legs(2)
     site.wait_for_clips(500)
     cluster.run("scontrol", "update", f"JobId={first}", "Requeue=0")
     job_tasks(cluster)[-1].kill(signal.SIGKILL)
-    cluster.wait_for_state(first, "CANCELLED", timeout=60)
-    second = submissions.read(site.paths, "mission", "train")[-1]
+    site.wait_for(first, "CANCELLED", timeout=60)
+    second = site.submitted()[-1]
     assert second.continues == first
-    cluster.wait_for_state(second.job, "COMPLETED", timeout=180)
-
-    legs = ledger.read(site.paths.ledger)
+    site.wait_for(second.job, "COMPLETED", timeout=120)
+    legs = site.legs()
     assert [leg.job for leg in legs] == [f"{first}-0", f"{first}-1", f"{second.job}-0"]
     assert all("crashed" in leg.why or "killed" in leg.why for leg in legs[:2]), [leg.why for leg in legs]
-    assert all(leg.end and leg.lost_clips <= 130 for leg in legs)
+    assert all(leg.end and leg.lost_clips <= CHECKPOINT + BATCH for leg in legs)
     assert legs[-1].why == "complete"
-    assert aftermath.curve(site.paths, "train", "loss") == pytest.approx(
-        aftermath.curve(reference, "train", "loss"), rel=1e-5
+    assert_as_undisturbed(site.paths, reference)
+
+
+def test_requeued_by_hand_it_goes_on_and_stops_for_good_when_nothing_new_comes_of_it(site):
+    """A run whose first update kills its tasks is started a few times, then ends with the reason."""
+    site.write_partition("a40", 2, max_idle_restarts=1)
+    job = site.launch("a40")
+    began = time.monotonic()
+    while job_state(site, job) in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"):
+        assert time.monotonic() - began < 120, site.logs()
+        if not aftermath.positions(site.paths, "checkpoint"):
+            for task in job_tasks(site.cluster):
+                task.kill(signal.SIGKILL)
+        time.sleep(0.3)
+    assert job_state(site, job) == "FAILED", site.logs()
+    assert "1 restarts in a row have finished nothing new" in site.logs()
+
+
+def job_state(site, job):
+    return site.cluster.job_state(job)
+
+
+def test_as_an_ordinary_user(cluster, tmp_path):
+    if cluster.ordinary_user is None:
+        pytest.skip("only root's daemons run jobs of other users")
+    site = Site(
+        cluster, cluster.home(cluster.ordinary_user) / "site", user=cluster.ordinary_user, train__total_clips=60
     )
+    job = site.launch("a40")
+    site.wait_for(job, "COMPLETED", timeout=60)
+    assert (site.paths.run / "jobs.jsonl").owner() == cluster.ordinary_user
+    assert site.legs()[-1].why == "complete"

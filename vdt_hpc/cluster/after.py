@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vdt_hpc import files, slurm
-from vdt_hpc.cluster import queue, restarts, submission, submissions
+from vdt_hpc import slurm
+from vdt_hpc.cluster import notes, queue, restarts, submission, submissions
 from vdt_hpc.cluster.job import Outcome, StageJob
 from vdt_hpc.errors import UserError
 
@@ -32,14 +32,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def _main(folder: Path, status: int) -> int:
     job = slurm.own_job()
-    restart = os.environ.get("SLURM_RESTART_COUNT") or "0"
     outcomes = [Outcome.read(folder, job, rank) for rank in range(int(os.environ["SLURM_NTASKS"]))]
     verdict, why = judge(outcomes, status)
     stage = StageJob.submitted(folder, job)
     cluster = os.environ.get("SLURM_CLUSTER_NAME") or queue.cluster_name()
     not_wanted = submissions.ends(stage.paths, cluster).get(job) if verdict is None else None
-    note = {"why": not_wanted or why, "time": submissions.now(), "asked": not_wanted is not None}
-    files.write_json(folder / f"{job}-{restart}_end.json", note)
+    restart = slurm.own_restart()
+    outside = not_wanted or (notes.told_by_slurm(folder, job, restart) if verdict is None else "")
+    notes.note_end(folder, job, restart, outside or why, outside=bool(outside))
     if verdict is not None:
         return verdict
     if not_wanted:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vdt_hpc import slurm
-from vdt_hpc.cluster import ending, queue, submissions
+from vdt_hpc.cluster import ending, notes, queue, submissions
 from vdt_hpc.cluster.job import StageJob
 from vdt_hpc.cluster.queue import QueuedJob
 from vdt_hpc.cluster.submissions import Submission
@@ -34,9 +34,10 @@ def main(arguments: Sequence[str]) -> int:
     Args:
         arguments: folder of the job's logs.
     """
-    job = slurm.own_job()
+    folder, job = Path(arguments[0]), slurm.own_job()
     try:
-        Turn(Path(arguments[0]), job).take()
+        notes.note_start(folder, job, slurm.own_restart())
+        Turn(folder, job).take()
     except NotWanted as reason:
         print(f"this job leaves: {reason}", flush=True)
         queue.cancel([job])  # neither well nor badly ended: what waits for it waits for the job that goes on

@@ -125,6 +125,18 @@ def accounted_states(ids: Iterable[str]) -> dict[str, str]:
     return {row[0]: row[1].split()[0] for row in rows if row[1]}  # "CANCELLED by 0" is one state
 
 
+def accounted_starts(job: str) -> list[str]:
+    """How each start of a job ended, the first first, from the accounting; empty where it gives no answer."""
+    answer = slurm.ask("sacct", "-D", "-X", "-n", "-P", "-j", job, "-o", "State")
+    return [line.split()[0] for line in answer.stdout.splitlines() if line.strip()] if not answer.returncode else []
+
+
+def is_preempted(job: str) -> bool:
+    """True if Slurm is taking a running job's nodes away for another one's sake."""
+    answer = slurm.ask("scontrol", "show", "job", "-o", job)
+    return re.search(r"\bPreemptTime=\d", answer.stdout) is not None
+
+
 def state_of(job: str) -> str:
     """The state of one job in Slurm's word; empty where Slurm does not know it or gives no answer."""
     return slurm.ask("squeue", "--noheader", "--all", "-j", job, "-o", "%T").stdout.strip()

@@ -8,8 +8,8 @@
 A job that was killed writes no end: the next one writes it in its place, with the clips that the training log tells of,
 and with the reason and the time that the job's script has left, or null. Only the run's one writer appends.
 
-The script's note beside the logs, `<job>_end.json`, has `why`, `time` and `asked`: true if somebody wanted the job to
-end, which the job itself has only heard as a signal.
+The script's note beside the logs, `<job>_end.json`, has `why`, `time` and `outside`: true if Slurm or somebody ended
+the job, of which the training has only heard a signal.
 """
 
 import datetime
@@ -135,7 +135,7 @@ def _note(notes: Path, leg: Leg) -> Json | None:
 
 
 def _as_noted(leg: Leg, note: Json | None) -> Leg:
-    if note is None or not (leg.why is None or note.get("asked")):
+    if note is None or not (leg.why is None or note.get("outside")):
         return leg
     return replace(leg, why=str(note["why"]), end=leg.end or note["time"])
 
