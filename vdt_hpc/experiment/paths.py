@@ -108,6 +108,10 @@ class RunPaths:
         """Folder of submission files and logs."""
         return self.run / "jobs"
 
+    def jobs_of(self, stage: str, cluster: str) -> Path:
+        """Folder of what a stage's jobs on a Slurm cluster leave by number; another cluster has the same numbers."""
+        return self.jobs / stage / cluster
+
     @property
     def submissions(self) -> Path:
         """What was sent to the queue for the run, one line per job."""
