@@ -75,6 +75,9 @@ def test_a_copy_of_a_run_goes_on_at_another_cluster(cluster, second_cluster, tmp
     send_to(cluster, signal.SIGSTOP)
     caught = Elsewhere(second_cluster, home, tmp_path / "caught", "big", "gpu-long", 3)
     untouched = contents(home.paths.run)
+    for name in (f"rendezvous-{first}-0.json", f"rendezvous-mission-{first}-0.json"):  # as of a job that just starts
+        (caught.paths.jobs / name).write_text('{"host": "127.0.0.1", "port": 1}')
+    of_the_first = contents(caught.paths.jobs_of("train", "mission"))
     second = caught.launch("big")
     assert second == first
     caught.wait_for_legs(2, seconds=90)
@@ -96,4 +99,6 @@ def test_a_copy_of_a_run_goes_on_at_another_cluster(cluster, second_cluster, tmp
         assert (after.first_clips >= 240, after.why) == (True, "complete")
         assert [each.job for each in submissions.read(site.paths, "mission")] == [first]
         assert [each.job for each in submissions.read(site.paths, "elsewhere")] == [job]
-    assert ledger.read(caught.paths.ledger)[0].why == ledger.KILLED
+    assert [leg.why for leg in caught.legs()] == [ledger.KILLED, "complete"]
+    assert of_the_first
+    assert contents(caught.paths.jobs_of("train", "mission")) == of_the_first
