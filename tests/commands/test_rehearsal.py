@@ -1,5 +1,6 @@
 """A rehearsal as people meet it: the same, different, stopped, killed, in the wrong place; and how it judges."""
 
+import errno
 import fcntl
 import json
 import os
@@ -17,12 +18,16 @@ from types import SimpleNamespace
 import pytest
 
 from tests.jobs import aftermath, made_up
+from vdt_hpc.cluster.job import Outcome
 from vdt_hpc.commandline import load_partition, load_run
-from vdt_hpc.commands import short_run, twins
+from vdt_hpc.commands import rehearsal, short_run, twins
 from vdt_hpc.commands.scratch import scratch
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.paths import paths_for
 from vdt_hpc.lease.lease import Lease
 from vdt_hpc.lease.owner import Owner
+from vdt_hpc.store import checkpoint
 
 FORGETFUL = """\
 import importlib.abc, importlib.util, sys
@@ -156,7 +161,7 @@ def test_a_stop_leaves_nothing(made, number):
         process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 3, output + errors
-    assert errors.splitlines()[-1].startswith("the rehearsal was stopped ")
+    assert errors.splitlines()[-1] == "the rehearsal was stopped before its end; nothing of it is left"
     assert "Traceback" not in output + errors
     assert not made.paths.run.exists()
     assert aftermath.processes_that_mention(made.root) == []
@@ -185,6 +190,23 @@ def test_a_crash_names_the_log_and_keeps_it(made, tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("error: the rehearsal failed: stage train crashed on task 0: OSError: broken; ")
     assert Path(done.stderr.split("the traceback is in ")[1].strip()).exists()
+
+
+def test_trainings_that_end_before_they_can_be_killed(made, monkeypatch, capsys):
+    def too_fast(job, partition, jobs_folder, watch):
+        config = RunConfig.model_validate_json(job.config)
+        for clips in range(2, config.train.total_clips + 1, 2):
+            folder = paths_for(config, partition).checkpoints / checkpoint.folder_name(clips)
+            folder.mkdir(parents=True)
+        watch(SimpleNamespace(kill=lambda: None))
+        return Outcome("complete", "", {})
+
+    monkeypatch.setattr(rehearsal, "run_local", too_fast)
+    monkeypatch.setattr(twins.Trace, "read", lambda paths, total_clips: UNDISTURBED)
+    here = load_partition("local").model_copy(update={"root": str(made.root)})
+    assert rehearsal.rehearse(made.paths.config, here, made.paths) == 1
+    assert "failed: training ended 3 times before it could be killed; run the" in capsys.readouterr().err
+    assert len(list(made.paths.rehearsals.glob("*/resumed-*"))) == 3
 
 
 TRACE = twins.Trace({2: 1.0, 4: 0.9, 6: 0.8}, 0.7, {"model.safetensors": "a", "ema.safetensors": "b"}, (0, 4), 2)
@@ -268,3 +290,20 @@ def test_folders_of_others_stay_and_abandoned_ones_go(tmp_path, capsys):
             assert not note.exists()
             assert not (folder / elsewhere.token).exists()
     assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_removed_is_named_and_tried_again(tmp_path, capsys, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    folder = tmp_path / "rehearsal"
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", refuse)
+        with scratch(folder, "here") as mine:
+            pass
+    assert f"/.{mine.path.name} could not be removed: Directory not empty" in capsys.readouterr().err
+    note = folder / f"{mine.path.name}.json"
+    note.write_text(json.dumps(replace(Owner.this_process("here"), pid_start=1).to_json()))  # of a process that is gone
+    with scratch(folder, "here"):
+        assert not note.exists()
+    assert not folder.exists()

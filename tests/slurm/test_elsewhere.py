@@ -1,6 +1,7 @@
 """A run that is copied to another cluster goes on there with the same command, though the job numbers are the same."""
 
 import os
+import re
 import signal
 import subprocess
 
@@ -82,7 +83,7 @@ def test_a_copy_of_a_run_goes_on_at_another_cluster(cluster, second_cluster, tmp
     assert second == first
     caught.wait_for_legs(2, seconds=90)
     assert contents(home.paths.run) == untouched
-    assert f"this run is being trained by job {first} on a40" in caught.logs()
+    assert re.search(rf"this run is being trained by job {first} on a40 \(node \S+ of cluster mission\)", caught.logs())
     send_to(cluster, signal.SIGCONT)
     cluster.run("scancel", first)
     home.wait_for(first, "CANCELLED", timeout=60)

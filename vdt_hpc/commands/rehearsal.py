@@ -5,7 +5,6 @@ after a checkpoint in the middle and started again. What both leave on the disk 
 of its own, so that nothing of the run is touched; it goes at the end, unless the two differ.
 """
 
-import signal
 import sys
 import time
 from pathlib import Path
@@ -65,8 +64,8 @@ def rehearse(config: RunConfig, partition: Partition, paths: RunPaths) -> int:
         latents.symlink_to(paths.latents, target_is_directory=True)
         try:
             verdict = _compare(short, place.path, stops)
-        except _Stopped as stopped:
-            print(f"the rehearsal was {stopped}; nothing of it is left", file=sys.stderr)
+        except _Stopped:
+            print("the rehearsal was stopped before its end; nothing of it is left", file=sys.stderr)
             return STOPPED
         except (StageFailed, Damaged) as failure:
             place.kept = True
@@ -84,7 +83,7 @@ def rehearse(config: RunConfig, partition: Partition, paths: RunPaths) -> int:
 
 
 class _Stopped(Exception):
-    """The rehearsal ends before its time; the message says by what."""
+    """A signal, or the end of the allocation, ends the rehearsal before its time."""
 
 
 def _compare(short: ShortRun, root: Path, stops: list[int]) -> Verdict:
@@ -149,12 +148,12 @@ class _Training:
 
     def _run(self, watch: Watch) -> None:
         if self._stops:
-            raise _Stopped(f"stopped by {signal.Signals(self._stops[0]).name}")
+            raise _Stopped
         outcome = run_local(
             StageJob.of("train", self._config, self._partition), self._partition, self._paths.jobs, watch
         )
         if outcome.status == "stopped":
-            raise _Stopped(outcome.message)
+            raise _Stopped
 
     def _look(self, tasks: LocalTasks) -> None:
         self._updates.show(self._paths.progress_log)

@@ -6,6 +6,7 @@ FOLDER/<token>/       the folder
 
 import contextlib
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,11 +77,14 @@ def _remove_abandoned(folder: Path) -> None:
 def _remove(path: Path) -> None:
     """Remove a folder and then its note; the folder loses its name first, so that nobody writes into it any more."""
     nameless = path.with_name(f".{path.name}")
-    with contextlib.suppress(FileNotFoundError):
-        path.rename(nameless)
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(nameless)
-    _note(path).unlink(missing_ok=True)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(nameless)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(nameless)
+        _note(path).unlink(missing_ok=True)
+    except OSError as error:  # another user's, or NFS keeps files that a process still holds: the next one tries again
+        print(f"{nameless} could not be removed: {error.strerror}", file=sys.stderr, flush=True)
 
 
 def _remove_empty(folder: Path) -> None:
