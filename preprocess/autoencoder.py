@@ -23,7 +23,7 @@ from vdt_hpc.experiment.data_config import AutoencoderTrainingConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, checkout, paths_for
 from vdt_hpc.experiment.stages import StageResult
-from vdt_hpc.model.autoencoder import WEIGHTS
+from vdt_hpc.experiment.weights import AUTOENCODER_WEIGHTS
 from vdt_hpc.progress import Progress
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _publish(fit: Fit, source: Source, frame_height_px: int, output: Path, recip
     psnr_db = float(reconstruction_psnr_db(model, held_out).mean())
     model.register_to_config(scaling_factor=round(1.0 / latent_std, 5))
     model_config = {key: value for key, value in json.loads(model.to_json_string()).items() if key != "_name_or_path"}
-    with files.finish(output / WEIGHTS) as temporary:
+    with files.finish(output / AUTOENCODER_WEIGHTS) as temporary:
         save_file(stored, temporary, metadata={"format": "pt"})
     files.write_json(output / "config.json", model_config)
     record: dict[str, Any] = {
@@ -146,7 +146,7 @@ def _publish(fit: Fit, source: Source, frame_height_px: int, output: Path, recip
         "latents": {"std": round(latent_std, 5), "posterior_std": round(noise_std, 5)},
         "num_parameters": sum(value.numel() for value in stored.values()),
         "torch": torch.__version__,
-        "weights_sha256": files.sha256(output / WEIGHTS),
+        "weights_sha256": files.sha256(output / AUTOENCODER_WEIGHTS),
     }  # fmt: skip
     files.write_json(output / RECORD, record)
     return psnr_db

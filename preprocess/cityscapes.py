@@ -21,8 +21,8 @@ from preprocess.frames import ByteArray, Clip
 from preprocess.source_files import SourceFile, refuse
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import SPLITS, Split
+from vdt_hpc.experiment.paths import CITYSCAPES_TREE
 
-TREE = "leftImg8bit_sequence"
 _NAME = re.compile(r"(?P<city>.+)_(?P<sequence>\d+)_(?P<frame>\d+)_leftImg8bit\.png")
 
 
@@ -95,7 +95,7 @@ def index_tree(folder: Path, files: Iterable[SourceFile], frames_per_clip: int) 
             clip_id = f"{key.city}_{key.sequence:06d}_{first_frame:06d}"
             clips.append(PngClip(clip_id, key.split, len(paths), paths))
     refuse(faults, folder)
-    return clips, [f"files under {TREE} that are no PNG: {others}"] if others else []
+    return clips, [f"files under {CITYSCAPES_TREE} that are no PNG: {others}"] if others else []
 
 
 def _parse(file: SourceFile) -> tuple[_Key, int] | str:

@@ -30,6 +30,7 @@ from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.signature import latents_signature
 from vdt_hpc.experiment.size import MEASURED_SPLITS
 from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.experiment.weights import AUTOENCODER_WEIGHTS, autoencoder_folder
 from vdt_hpc.model import autoencoder as autoencoders
 from vdt_hpc.progress import Progress
 from vdt_hpc.store import latents
@@ -80,8 +81,8 @@ def _refuse_another(config: RunConfig, paths: RunPaths, manifest: Manifest) -> N
 
     Frames or autoencoder that are no longer here are no fault: latents are enough to train on.
     """
-    folder = autoencoders.local_folder(config.autoencoder)
-    weights = folder / autoencoders.WEIGHTS if folder else None
+    folder = autoencoder_folder(config.autoencoder)
+    weights = folder / AUTOENCODER_WEIGHTS if folder else None
     fingerprint = source_fingerprint(config, paths.frames)
     remedy = f"remove {paths.latents} to encode again"
     if manifest.signature != latents_signature(config):

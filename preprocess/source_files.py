@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.paths import CITYSCAPES_TREE
 
 _MOST_FAULTS_SHOWN = 20
 
@@ -36,7 +37,7 @@ def list_files(config: RunConfig, folder: Path) -> list[SourceFile]:
         UserError: the folder, or what must lie in it, is missing.
     """
     cityscapes = config.data.source == "cityscapes"
-    top = folder / "leftImg8bit_sequence" if cityscapes else folder
+    top = folder / CITYSCAPES_TREE if cityscapes else folder
     if not top.is_dir():
         remedy = "run the stage streets first" if config.streets else "name the right folder with data.root=FOLDER"
         content = "" if cityscapes else " of video files"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from preprocess.cityscapes import TREE, frame_name
+from preprocess.cityscapes import frame_name
 from preprocess.street_scene import render_clip
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import Split
+from vdt_hpc.experiment.paths import CITYSCAPES_TREE, STREETS_COMPLETE
 
 SETTINGS = "streets.json"
-COMPLETE = "streets-complete.json"
 CITIES: dict[Split, tuple[str, ...]] = {
     "train": ("altmoor", "brunnfeld", "distelau"),
     "val": ("erlquell", "fuchsrain"),
@@ -39,7 +39,7 @@ class ClipOrder:
         """The clip's files."""
         cities = CITIES[self.split]
         city, sequence = cities[self.index % len(cities)], self.index // len(cities)
-        home = self.folder / TREE / self.split / city
+        home = self.folder / CITYSCAPES_TREE / self.split / city
         return [home / frame_name(city, sequence, frame) for frame in range(self.num_frames)]
 
     def is_done(self) -> bool:
@@ -53,7 +53,7 @@ def require_complete(folder: Path) -> None:
     Raises:
         UserError: the stage did not finish.
     """
-    if not (folder / COMPLETE).exists():
+    if not (folder / STREETS_COMPLETE).exists():
         raise UserError(f"the street clips in {folder} are not all there yet; run the stage streets again")
 
 

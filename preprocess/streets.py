@@ -12,14 +12,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from preprocess.pool import map_ahead, worker_processes
-from preprocess.street_clips import COMPLETE, SETTINGS, ClipOrder, make_clip
+from preprocess.street_clips import SETTINGS, ClipOrder, make_clip
 from preprocess.street_scene import RENDERER
 from vdt_hpc import dist, files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import SPLITS, RunConfig
 from vdt_hpc.experiment.data_config import StreetsConfig
 from vdt_hpc.experiment.partition import Partition
-from vdt_hpc.experiment.paths import paths_for
+from vdt_hpc.experiment.paths import STREETS_COMPLETE, paths_for
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.progress import Progress
 
@@ -49,7 +49,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
         return StageResult(f"streets: {reason}", complete=not stop, outputs={"frames": str(folder)})
     for leftover in folder.glob("*/**/.*.tmp"):  # of runs that were killed
         leftover.unlink(missing_ok=True)
-    files.write_json(folder / COMPLETE, {"num_clips": len(orders), "settings": settings})
+    files.write_json(folder / STREETS_COMPLETE, {"num_clips": len(orders), "settings": settings})
     return StageResult(f"streets: {total}", outputs={"frames": str(folder)})
 
 
@@ -71,7 +71,7 @@ def _is_complete(folder: Path, settings: files.Json) -> bool:
     if found != settings:
         names = sorted(name for name in found.keys() | settings.keys() if found.get(name) != settings.get(name))
         raise UserError(f"{path} has other settings ({', '.join(names)}); remove the folder or choose another root")
-    return (folder / COMPLETE).exists()
+    return (folder / STREETS_COMPLETE).exists()
 
 
 def _make(orders: list[ClipOrder], num_workers: int, progress: Progress, stop: dist.StopFlag) -> None:

@@ -14,9 +14,8 @@ from results.metrics.base import Extractor
 from results.pixels import Pixels
 from results.weights import find
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.weights import I3D
 
-WHOSE = "I3D"
-WEIGHT_FILES = ("i3d_torchscript.pt",)
 MIN_FRAMES = 10  # the network halves time three times and then pools over two
 MIN_CLIPS = 2  # a covariance needs two
 INPUT_PX = 224
@@ -116,7 +115,7 @@ def open_i3d() -> Extractor:
     from vdt_hpc.dist import current_task, device_of
 
     device = device_of(current_task())
-    path = find(WHOSE, WEIGHT_FILES)
+    path = find(I3D)
     try:
         with warnings.catch_warnings():  # torch would rather have another format; I3D is distributed in this one
             warnings.simplefilter("ignore", FutureWarning)

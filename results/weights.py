@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vdt_hpc.experiment.paths import weights_dir
+from vdt_hpc.experiment.weights import MetricWeights
 
 MARK = "weights not found: "
 """Part of every reason that a file which appears later would lift."""
@@ -12,26 +12,23 @@ class MissingWeights(Exception):
     """Pretrained weights are not there; the message says which and where to put them."""
 
 
-def find(what: str, names: tuple[str, ...]) -> Path:
-    """Path of the first of several file names that lies in the folder of weights.
-
-    Args:
-        what: whose weights, such as `I3D`.
-        names: file names, the preferred one first.
+def find(weights: MetricWeights) -> Path:
+    """Path of the first of their file names that lies in the folder of weights.
 
     Raises:
         MissingWeights: none is there.
     """
-    for name in names:
-        if (weights_dir() / name).is_file():
-            return weights_dir() / name
-    raise MissingWeights(f"{what} {MARK}put {names[0]} into the folder weights/ or into $VDT_HPC_WEIGHTS")
+    found = weights.find()
+    if found is None:
+        first = weights.files[0]
+        raise MissingWeights(f"{weights.whose} {MARK}put {first} into the folder weights/ or into $VDT_HPC_WEIGHTS")
+    return found
 
 
-def reason_if_missing(what: str, names: tuple[str, ...]) -> str | None:
+def reason_if_missing(weights: MetricWeights) -> str | None:
     """Why weights cannot be used, or None where they can."""
     try:
-        find(what, names)
+        find(weights)
     except MissingWeights as missing:
         return str(missing)
     return None

@@ -9,11 +9,12 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from vdt_hpc.commandline import Parser, find_run, load_partition, load_run, run_command, run_paths
+from vdt_hpc.commandline import USER_ERROR, Parser, find_run, load_partition, load_run, run_command, run_paths
+from vdt_hpc.commands import choice, preflight
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages
 from vdt_hpc.experiment.config import RunConfig
-from vdt_hpc.experiment.partition import Partition, plan_batch
+from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
 
 
@@ -39,8 +40,12 @@ def _main(arguments: Sequence[str] | None) -> int:
         raise UserError("the following arguments are required: --partition; see --help")
     config = load_run(options.run, [word for word in options.words if "=" in word])
     partitions, paths = _places(options, config)
-    if options.array > 1:
-        _require_array(names, partitions)
+    if choice.is_auto(options.partition):
+        partitions = _chosen(options, names, config, partitions, paths)
+    if options.array != 1:
+        _require_array(options.array, names, partitions)
+    if options.check:
+        return _check(names, config, partitions, paths)
     if options.dry_run:
         from vdt_hpc.commands import describing
 
@@ -52,8 +57,11 @@ def _main(arguments: Sequence[str] | None) -> int:
         return running.run(names, config, partitions[0], paths)
     from vdt_hpc.commands.sending import Sender
 
-    for partition in partitions:
-        plan_batch(config.batch, partition)  # a batch that cannot be spread is said now, not in the job's log
+    findings = preflight.check(names, config, partitions, paths)
+    preflight.refuse(findings)
+    for finding in findings:
+        if finding.level == "warning":
+            print(f"warning: {finding.message}", file=sys.stderr)
     Sender(config, partitions, paths, options.array, options.replace).send(names)
     return 0
 
@@ -67,7 +75,8 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--partition", metavar="WHERE",
-        help="a name under configs/partition, or a YAML file; several with commas: the first to start a job wins",
+        help="a name under configs/partition, or a YAML file; several with commas: the first to start a job wins; "
+        "auto, or auto:NAME,NAME: the one where the work ends first, by the queue's estimate",
     )  # fmt: skip
     parser.add_argument("--run", default="cityscapes", help="a name under configs/run, or a YAML file")
     parser.add_argument("--root", help="folder for everything that is written, instead of the partition's")
@@ -77,6 +86,7 @@ def _parser() -> Parser:
         "--rehearse", action="store_true",
         help="prove on this machine that a killed and resumed training is the undisturbed one; partition: local",
     )  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="look at everything that a start needs; start nothing")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the submission; start nothing")
     parser.add_argument("--cancel", metavar="RUN", help="have all jobs of a run save and end, and leave the queue")
     return parser
@@ -88,13 +98,14 @@ def _places(options: Namespace, config: RunConfig) -> tuple[list[Partition], Run
     Raises:
         UserError: one is unknown or named twice, they have different roots, or this machine is one of several.
     """
-    names = options.partition.split(",")
+    is_auto = choice.is_auto(options.partition)
+    names = choice.candidate_names(options.partition) if is_auto else options.partition.split(",")
     partitions = [load_partition(name) for name in names]
     if options.root:
         partitions = [partition.model_copy(update={"root": options.root}) for partition in partitions]
     if len({partition.name for partition in partitions}) < len(partitions):
         raise UserError(f"a partition is named twice in {options.partition}; name each once")
-    if len(partitions) > 1 and any(partition.executor == "local" for partition in partitions):
+    if not is_auto and len(partitions) > 1 and any(partition.executor == "local" for partition in partitions):
         raise UserError("this machine cannot be one of several partitions; name Slurm's alone, or it alone")
     found = [paths_for(config, partition) for partition in partitions]
     if len({paths.root for paths in found}) > 1:
@@ -105,7 +116,29 @@ def _places(options: Namespace, config: RunConfig) -> tuple[list[Partition], Run
     return partitions, found[0]
 
 
-def _require_array(names: Sequence[str], partitions: Sequence[Partition]) -> None:
+def _chosen(
+    options: Namespace, names: Sequence[str], config: RunConfig, candidates: list[Partition], paths: RunPaths
+) -> list[Partition]:
+    """Where the stages are in the queue already or, if they are nowhere, the best of the candidates; says why."""
+    from vdt_hpc.commands import sending
+
+    there = [] if options.replace else sending.whereabouts(names, candidates, paths)
+    if there:
+        return there
+    chosen = choice.choose(candidates, names, config, paths)
+    print(chosen.explanation)
+    return [chosen.partition]
+
+
+def _check(names: Sequence[str], config: RunConfig, partitions: Sequence[Partition], paths: RunPaths) -> int:
+    findings = preflight.check(names, config, partitions, paths)
+    print(preflight.render(findings))
+    return USER_ERROR if any(finding.level == "fault" for finding in findings) else 0
+
+
+def _require_array(size: int, names: Sequence[str], partitions: Sequence[Partition]) -> None:
+    if size < 1:
+        raise UserError(f"--array takes a number of jobs, 1 or more, not {size}")
     shared = [stage.name for stage in stages.STAGES if stage.as_array]
     if not set(shared) & set(names):
         raise UserError(f"--array shares the work of {' and '.join(shared)}, and none of them is asked for")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from results.pixels import Pixels
 from results.weights import reason_if_missing
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.weights import MetricWeights
 
 ClipMeasure = Callable[[Pixels, Pixels], float]
 """(truth, other), both (T, H, W, 3) and the generated frames alone -> one number; infinite where they are identical
@@ -42,10 +43,8 @@ class Metric:
     """How it is measured, in one sentence."""
     citation: str
     """Where it comes from."""
-    needs: str
-    """Whose pretrained weights it needs; an empty text where none."""
-    weight_files: tuple[str, ...]
-    """File names of those weights, any of which will do."""
+    needs: MetricWeights | None
+    """Pretrained weights that it needs."""
 
     @property
     def arrow(self) -> str:
@@ -54,7 +53,7 @@ class Metric:
 
     def unavailable(self) -> str | None:
         """Why it cannot be measured on this machine, or None."""
-        return reason_if_missing(self.needs, self.weight_files) if self.needs else None
+        return reason_if_missing(self.needs) if self.needs else None
 
 
 @dataclass(frozen=True)

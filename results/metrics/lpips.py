@@ -8,9 +8,8 @@ from results.metrics.base import ClipMeasure, ClipMetric
 from results.pixels import Pixels, check_pair
 from results.weights import find
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.weights import ALEXNET
 
-WHOSE = "AlexNet"
-FILES = ("alexnet-owt-7be5be79.pth", "alexnet-owt-7be5be79.safetensors")
 FRAMES_PER_BATCH = 32
 
 
@@ -25,7 +24,7 @@ def _open() -> ClipMeasure:
     from vdt_hpc.dist import current_task, device_of
 
     device = device_of(current_task())
-    network = _network(find(WHOSE, FILES)).to(device)
+    network = _network(find(ALEXNET)).to(device)
 
     def measure(truth: Pixels, other: Pixels) -> float:
         check_pair(truth, other)
@@ -69,5 +68,5 @@ def _network(path: Path) -> Any:
 METRIC = ClipMetric(
     name="lpips", label="LPIPS", unit="", direction="down", value_range="0 (identical) upwards", num_digits=3,
     how="AlexNet, version 0.1, at the frames' own size; mean over the generated frames alone, then over clips",
-    citation="Zhang et al., arXiv 1801.03924", needs=WHOSE, weight_files=FILES, open=_open,
+    citation="Zhang et al., arXiv 1801.03924", needs=ALEXNET, open=_open,
 )  # fmt: skip

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from vdt_hpc.cluster.executor import slurm_executor, slurm_parameters, submission_text
+from vdt_hpc.cluster.job import StageJob
 from vdt_hpc.experiment.partition import Partition
 
 HOME = Path(__file__).parents[2]
@@ -91,19 +92,32 @@ def test_the_workload_key_is_sent_unless_the_site_refuses_it():
     assert "wckey" not in submission_text(slurm_executor(Partition(**FULL), Path("/x"), "x", Path("/y")))
 
 
+SBATCH = """#!/bin/bash
+if [ "$1" = --test-only ]; then
+    cat > /dev/null
+    echo "sbatch: Job 7 to start at 2026-01-01T00:00:00 using 40 processors on nodes n1" >&2
+    exit 0
+fi
+n=$(ls "{folder}"/sub-* 2>/dev/null | wc -l)
+cp "$1" "{folder}/sub-$((n+1))"
+echo "Submitted batch job $((n+101))"
+"""
+SCONTROL = """#!/bin/bash
+[ "$2" = config ] && echo "ClusterName = mission" || for name in a100 a40; do
+    echo "PartitionName=$name MaxTime=1-00:00:00 State=UP TotalNodes=1"
+done
+"""
+
+
 @pytest.fixture
 def fake_slurm(tmp_path):
     """A PATH whose sbatch keeps each submission as a file and answers with the next number."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    scripts = {
-        "sbatch": f'n=$(ls "{tmp_path}"/sub-* 2>/dev/null | wc -l); cp "$1" "{tmp_path}/sub-$((n+1))";'
-        ' echo "Submitted batch job $((n+101))"',
-        "srun": "exit 1",
-    }
-    for name, body in scripts.items():
+    scripts = {"sbatch": SBATCH, "scontrol": SCONTROL, "squeue": "#!/bin/bash\n", "srun": "#!/bin/bash\nexit 1\n"}
+    for name, text in scripts.items():
         path = folder / name
-        path.write_text(f"#!/bin/bash\n{body}\n")
+        path.write_text(text.replace("{folder}", str(tmp_path)))
         path.chmod(path.stat().st_mode | stat.S_IEXEC)
     return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
 
@@ -115,7 +129,7 @@ def launch(*arguments, env=None, cwd=HOME):
 
 def test_a_chain_waits_for_its_parents_and_what_was_shown_is_what_is_sent(tmp_path, fake_slurm):
     root = tmp_path / "runs"
-    words = ["encode", "train", "--run", "smoke", "--partition", "a40", "--root", root]
+    words = ["streets", "encode", "--run", "smoke", "--partition", "a40", "--root", root]
     done = launch(*words, env=fake_slurm)
     assert done.returncode == 0, done.stderr
     assert "as job 101" in done.stdout
@@ -132,11 +146,11 @@ def test_a_chain_waits_for_its_parents_and_what_was_shown_is_what_is_sent(tmp_pa
 
 def test_hostile_path_names_reach_the_shell_unharmed(tmp_path, fake_slurm):
     root = tmp_path / "a b'c$(touch pwned)\"d"
-    done = launch("train", "--run", "smoke", "--partition", "a40", "--root", root, env=fake_slurm)
+    done = launch("streets", "--run", "smoke", "--partition", "a40", "--root", root, env=fake_slurm)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "sub-1").read_text()
     command = next(line for line in text.splitlines() if line.startswith("srun"))
-    assert str(root / "smoke" / "jobs" / "train") in shlex.split(command)
+    assert str(root / "smoke" / "jobs" / "streets") in shlex.split(command)
     assert not list(tmp_path.rglob("pwned"))
 
 
@@ -151,8 +165,68 @@ def test_no_sbatch_is_one_line(tmp_path):
 
 def test_a_refusal_is_passed_on(tmp_path, fake_slurm):
     sbatch = tmp_path / "bin" / "sbatch"
-    sbatch.write_text("#!/bin/bash\necho 'sbatch: error: invalid account' >&2; exit 1\n")
-    done = launch("train", "--run", "smoke", "--partition", "a100", "--root", tmp_path / "r", env=fake_slurm)
+    sbatch.write_text(sbatch.read_text().replace("n=$", "echo 'sbatch: error: invalid account' >&2; exit 1\nn=$"))
+    done = launch("streets", "--run", "smoke", "--partition", "a100", "--root", tmp_path / "r", env=fake_slurm)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == "error: sbatch refused the job: sbatch: error: invalid account"
+
+
+def test_several_partitions_are_rivals_for_each_stage(tmp_path, fake_slurm):
+    root = tmp_path / "runs"
+    words = ["streets", "encode", "--run", "smoke", "--partition", "a100,a40", "--root", root]
+    done = launch(*words, env=fake_slurm)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the first of them to start goes on") == 2
+    sent = [(tmp_path / f"sub-{number}").read_text() for number in range(1, 5)]
+    assert ["--partition=a100" in text for text in sent] == [True, False, True, False]
+    assert all("--dependency='afterok:101?afterok:102'\n" in text for text in sent[2:])
+    assert not any("--dependency" in text for text in sent[:2])
+    shown = launch(*words, "--dry-run").stdout
+    assert sent[0] in shown
+    assert sent[1] in shown
+
+
+def test_an_array_is_one_submission(tmp_path, fake_slurm):
+    root = tmp_path / "runs"
+    words = ["streets", "encode", "train", "--array", "3", "--run", "smoke", "--partition", "a40", "--root", root]
+    done = launch(*words, env=fake_slurm)
+    assert done.returncode == 0, done.stderr
+    assert "as job 102 (an array of 3), after job 101" in done.stdout
+    array, train = ((tmp_path / f"sub-{number}").read_text() for number in (2, 3))
+    assert "#SBATCH --array=0-2%3\n" in array
+    assert "%A_%a_%t_log.out" in array
+    assert "--array" not in train
+    assert "--dependency=afterok:102\n" in train
+    assert "#SBATCH --array=0-2%3\n" in launch(*words, "--dry-run").stdout
+    pickles = (root / "smoke" / "jobs" / "encode").glob("102_*_submitted.pkl")
+    shares = [StageJob.submitted(path.parent, path.name.removesuffix("_submitted.pkl")) for path in sorted(pickles)]
+    assert [(job.array_index, job.array_size) for job in shares] == [(0, 3), (1, 3), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--partition", "a100,a100"], "a partition is named twice in a100,a100; name each once"),
+        (["--partition", "a100,local"], "this machine cannot be one of several partitions"),
+        (["--partition", "a100", "--array", "3"], "--array shares the work of encode and sample, and none of them"),
+        (["encode", "--partition", "local", "--array", "3"], "--array needs a Slurm partition"),
+        (["encode", "--partition", "a100,a40", "--array", "3"], "--array needs a single partition"),
+        (["encode", "--partition", "a100", "--array", "0"], "--array takes a number of jobs, 1 or more"),
+        (["--cancel", "nothing"], "no run 'nothing'"),
+        (["train", "--cancel", "nothing"], "--cancel takes the name of a run and nothing else but --root"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, words, said):
+    done = launch(*words, "--root", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {said}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_partitions_with_different_roots_would_write_different_runs(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\ncpus_per_task: 1\nroot: /shared/{name}\n")
+    done = launch("--partition", f"{tmp_path}/one.yaml,{tmp_path}/two.yaml")
+    assert done.returncode == 2
+    assert "have different roots (/shared/one, /shared/two)" in done.stderr

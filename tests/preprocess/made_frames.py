@@ -3,12 +3,13 @@
 import numpy as np
 from PIL import Image
 
-from preprocess.cityscapes import TREE, frame_name
+from preprocess.cityscapes import frame_name
+from vdt_hpc.experiment.paths import CITYSCAPES_TREE
 
 
 def write_sequence(folder, split, city, sequence, frames, size_px=(48, 24), level=None):
     """PNG files of one sequence; the picture tells the frame number."""
-    home = folder / TREE / split / city
+    home = folder / CITYSCAPES_TREE / split / city
     home.mkdir(parents=True, exist_ok=True)
     width_px, height_px = size_px
     ramp = np.linspace(0, 120, width_px).astype(np.uint8)

@@ -13,6 +13,7 @@ from preprocess.street_scene import render_clip
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.data_config import AutoencoderConfig
 from vdt_hpc.experiment.paths import checkout
+from vdt_hpc.experiment.weights import AUTOENCODER_WEIGHTS
 from vdt_hpc.model import autoencoder
 
 CPU = torch.device("cpu")
@@ -78,7 +79,7 @@ def test_another_geometry_is_refused(tiny_autoencoder, tmp_path):
 
 def test_missing_and_damaged_weights_are_one_line(tiny_autoencoder, tmp_path):
     shutil.copytree(tiny_autoencoder, tmp_path / "copy")
-    weights = tmp_path / "copy" / autoencoder.WEIGHTS
+    weights = tmp_path / "copy" / AUTOENCODER_WEIGHTS
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"copy cannot be loaded \(.*replace it"):
         load(tmp_path / "copy")

@@ -11,6 +11,7 @@ from preprocess.frames import centre_square
 from vdt_hpc import dist
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.data_config import AutoencoderConfig, AutoencoderTrainingConfig
+from vdt_hpc.experiment.weights import AUTOENCODER_WEIGHTS
 from vdt_hpc.model import autoencoder as autoencoders
 
 SETTINGS = {"block_channels": [8, 8, 16, 16], "num_steps": 4, "batch_frames": 2, "save_every_steps": 2}
@@ -121,7 +122,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(training, tmp_path, monk
     assert not (tmp_path / "stopped").exists()
     monkeypatch.undo()
     assert run(bench).complete
-    weights = [(tmp_path / name / autoencoder.WEIGHTS).read_bytes() for name in ("through", "stopped")]
+    weights = [(tmp_path / name / AUTOENCODER_WEIGHTS).read_bytes() for name in ("through", "stopped")]
     assert weights[0] == weights[1]
 
 

@@ -5,10 +5,10 @@ import pytest
 from made_frames import write_sequence
 from PIL import Image
 
-from preprocess.cityscapes import TREE
 from preprocess.frames import centre_square
 from preprocess.sources import open_source, source_fingerprint
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.paths import CITYSCAPES_TREE
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 
 def named(folder, frame, sequence=3, city="aachen", split="train"):
-    return folder / TREE / split / city / f"{city}_{sequence:06d}_{frame:06d}_leftImg8bit.png"
+    return folder / CITYSCAPES_TREE / split / city / f"{city}_{sequence:06d}_{frame:06d}_leftImg8bit.png"
 
 
 def test_clips_are_runs_of_consecutive_numbers(folder, opened):
@@ -128,8 +128,8 @@ def test_no_training_clip(bench, tmp_path):
 
 
 def test_other_files_are_reported(folder, opened):
-    (folder / TREE / "licence.txt").write_text("x")
-    (folder / TREE / ".unfinished.png.tmp").write_text("x")
+    (folder / CITYSCAPES_TREE / "licence.txt").write_text("x")
+    (folder / CITYSCAPES_TREE / ".unfinished.png.tmp").write_text("x")
     assert opened().left_out == ("files under leftImg8bit_sequence that are no PNG: 1",)
 
 

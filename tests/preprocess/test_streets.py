@@ -13,7 +13,7 @@ from PIL import Image
 from preprocess import street_clips, streets
 from preprocess.sources import open_source
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.paths import paths_for
+from vdt_hpc.experiment.paths import STREETS_COMPLETE, paths_for
 
 SMALL = {"num_train_clips": 4, "num_val_clips": 1, "num_test_clips": 2, "frame_width_px": 64, "frame_height_px": 32}
 
@@ -85,7 +85,7 @@ def test_tasks_share_the_clips(bench, monkeypatch, finished):
     for rank in (1, 0):
         monkeypatch.setattr(dist, "current_task", lambda rank=rank: dist.Task(rank=rank, world_size=2))
         summaries.append(streets.run(run.config, run.partition).summary)
-        assert (folder / street_clips.COMPLETE).exists() == (rank == 0)
+        assert (folder / STREETS_COMPLETE).exists() == (rank == 0)
     assert "other tasks" in summaries[0]
     assert contents(folder) == contents(paths_for(*finished).frames)
 
@@ -116,7 +116,7 @@ def test_a_killed_run_goes_on(bench, finished):
     children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (folder / street_clips.COMPLETE).exists()
+    assert not (folder / STREETS_COMPLETE).exists()
     assert wait_until(lambda: not any(is_alive(child) for child in children)), "workers outlived their parent"
     with pytest.raises(UserError, match="run the stage streets again"):
         open_source(run.config, folder)

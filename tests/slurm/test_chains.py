@@ -21,7 +21,7 @@ PLACE = (
     "name: {name}\ngres: gpu:{name}:1\ngpus_per_node: 1\ncpus_per_task: 1\ntimeout_min: 10\nsave_margin_s: 30\n"
     "max_clips_per_gpu: 6\n"
 )
-COPIES = 16
+COPIES = 10
 
 
 class Chain:
@@ -36,10 +36,11 @@ class Chain:
         where = strict.load(Partition, root / "a40.yaml").model_copy(update={"root": str(root / "runs")})
         self.paths = paths_for(config, where)
 
-    def launch(self, *words, partition="a40"):
+    def launch(self, *words, partitions="a40"):
         """What the launcher prints."""
+        where = ",".join(str(self.root / f"{name}.yaml") for name in partitions.split(","))
         command = [sys.executable, "-m", "vdt_hpc.launch", *words, *self.overrides, "--run", "smoke"]
-        command += ["--partition", str(self.root / f"{partition}.yaml"), "--root", str(self.root / "runs")]
+        command += ["--partition", where, "--root", str(self.root / "runs")]
         done = subprocess.run(command, cwd=HOME, env=self.cluster.env(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -121,7 +122,7 @@ def test_a_chain_whose_middle_job_is_cancelled_does_not_wait_for_ever(chain):
 def test_what_waits_for_a_job_waits_for_the_one_in_its_place(chain):
     cluster = chain.cluster
     busy = fill(cluster, "a100", 5)
-    chain.launch("encode", "train", "--array", "2", partition="a100")
+    chain.launch("encode", "train", "--array", "2", partitions="a100")
     first, train = chain.sent("encode"), chain.sent("train")
     said = chain.launch("encode")
     moved = chain.sent("encode")
@@ -130,3 +131,13 @@ def test_what_waits_for_a_job_waits_for_the_one_in_its_place(chain):
     cluster.run("scancel", busy)
     cluster.wait_for_state(moved.job, "COMPLETED", timeout=60)
     cluster.wait_for_state(train.job, "COMPLETED", timeout=60)
+
+
+def test_a_chain_on_two_partitions_that_are_both_free(chain):
+    """Jobs of both start in the same moment: one of each stage goes on, the other leaves."""
+    cluster = chain.cluster
+    chain.launch("encode", "train", "train.total_clips=6", "train.num_strips=0", partitions="a100,a40")
+    wait_until(lambda: not in_queue(cluster), 120, chain.logs)
+    for stage in ("encode", "train"):
+        jobs = submissions.read(chain.paths, "mission", stage)
+        assert sorted(cluster.job_state(job.job) for job in jobs) == ["CANCELLED", "COMPLETED"], chain.logs()

@@ -63,3 +63,45 @@ def test_of_two_partitions_the_free_one_trains_and_the_other_job_disappears(site
     assert (last.why, last.lost_clips) == ("cancelled by launch --cancel", 0)
     again = site.command("--cancel", "tiny")
     assert "nothing of tiny is in the queue of mission" in again.stdout
+
+
+def test_other_settings_are_refused_while_it_runs_and_sent_with_replace(site):
+    old = site.launch("a40")
+    site.wait_for_clips(60)
+    refused = site.command("train", "train.log_every_clips=24", partitions="a40")
+    assert refused.returncode == 2
+    assert f"job {old}, which is in the queue of a40 for the stage train, has other settings (" in refused.stderr
+    assert "train.log_every_clips); add --replace" in refused.stderr
+    done = site.command("train", "train.log_every_clips=24", "--replace", partitions="a40")
+    assert f"job {old} on a40 (RUNNING): asked to save and end" in done.stdout, done.stderr
+    new = site.submitted()[-1]
+    assert new.replaces == (old,)
+    site.wait_for_legs(2)
+    first, second = site.legs()
+    assert (first.why, first.lost_clips) == (f"moved to job {new.job} on a40", 0)
+    assert (second.job, second.first_clips) == (f"{new.job}-0", first.last_clips)
+    assert site.sent_as(new.job).run_config.train.log_every_clips == 24
+
+
+def test_auto_goes_where_there_is_room_and_says_why(site):
+    fill(site.cluster, "a100", 5)
+    where = f"auto:{site.root}/a100.yaml,{site.root}/a40.yaml"
+    done = site.command("train", "--partition", where)
+    assert "chosen: a40, which starts first: now, a100 in " in done.stdout, done.stdout + done.stderr
+    (job,) = site.submitted()
+    assert job.partition == "a40"
+    assert "is in the queue of a40 already" in site.command("train", "--partition", where).stdout
+
+
+def test_what_would_never_start_is_refused_before_it_is_queued(site):
+    site.write_partition("a40", 2, timeout_min=721)
+    done = site.command("train", partitions="a40")
+    assert done.returncode == 2
+    assert "timeout_min 721 of profile a40 is above the limit of the partition a40, 720 min" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not in_queue(site.cluster)
+    check = site.command("train", "--check", partitions="a40,a100")
+    assert check.returncode == 2
+    assert "1 fault" in check.stdout
+    site.write_partition("a40", 2)
+    assert site.command("train", "--check", partitions="a40,a100").returncode == 0

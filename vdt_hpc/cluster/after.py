@@ -86,7 +86,7 @@ def _go_on(folder: Path, job: str, stage: StageJob, why: str) -> int:
     limit = stage.place.max_idle_restarts
     if restarts.count_idle(folder / f"{stage.command}-{stage.array_index}_restarts.json", stage.paths) > limit:
         raise UserError(
-            f"{limit} restarts in a row have finished nothing new, so there is no other; the last one ended because: "
+            f"{limit} restart(s) in a row have finished nothing new, so there is no other; the last one ended because: "
             f"{why}; see the logs in {folder}, then run the same command again to go on"
         )
     _send_rivals(job, stage)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import submitit
 
 from vdt_hpc import slurm
+from vdt_hpc.cluster import queue
 from vdt_hpc.cluster.job import StageJob
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.partition import Partition
@@ -98,8 +98,8 @@ def submit_to_slurm(executor: submitit.SlurmExecutor, jobs: Sequence[StageJob]) 
     Raises:
         UserError: there is no sbatch here, or it refuses the job (its own words follow).
     """
-    if shutil.which("sbatch") is None:
-        raise UserError("sbatch is not on PATH; run this on a login node of the cluster, or use --partition local")
+    if absence := queue.absence():
+        raise UserError(absence)
     try:
         with _clean_environment():
             if len(jobs) == 1:

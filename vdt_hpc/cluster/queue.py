@@ -1,6 +1,7 @@
 """The queue of this cluster as the launcher and `status` see it: partitions, jobs, estimates; nothing else of Slurm."""
 
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from vdt_hpc import slurm
 
 _FIELDS = "%i|%j|%P|%T|%r|%S|%M|%N"
 _ESTIMATE = re.compile(r"to start at (\S+)")
+_OUT_OF_SERVICE = ("down", "drain", "fail", "error", "maint", "unknown", "reboot", "inval")
 _TIME = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)")
 
 
@@ -185,6 +187,20 @@ def minutes(text: str) -> float | None:
         return None
     days, hours, whole, seconds = (int(part or 0) for part in match.groups())
     return days * 1440 + hours * 60 + whole + seconds / 60
+
+
+def nodes_out_of_service(partition: str) -> int:
+    """Nodes of a partition that start nothing now: down, drained, failed or in maintenance."""
+    answer = slurm.ask("sinfo", "--noheader", "-p", partition, "-o", "%D %T")
+    rows = [line.split() for line in answer.stdout.splitlines()]
+    return sum(int(row[0]) for row in rows if len(row) == 2 and row[1].startswith(_OUT_OF_SERVICE))
+
+
+def absence() -> str:
+    """Why nothing can be submitted from this machine, in one line for the user; empty where there is an sbatch."""
+    if shutil.which("sbatch") is not None:
+        return ""
+    return "sbatch is not on PATH; run this on a login node of the cluster, or use --partition local"
 
 
 def _number(job: str) -> tuple[int, ...]:

@@ -60,8 +60,10 @@ def rehearse(config: RunConfig, partition: Partition, paths: RunPaths) -> int:
     with stop_requests() as stops, scratch(paths.rehearsals, partition.name) as place:
         # Under the names that they have below the run's root, and where they are.
         latents = paths_for(config, short.rooted(place.path)).latents
-        latents.parent.mkdir()
-        latents.symlink_to(paths.latents, target_is_directory=True)
+        with files.explained(latents):
+            latents.parent.mkdir()
+            latents.symlink_to(paths.latents, target_is_directory=True)
+        stay = f"its files stay in {place.path} until the next rehearsal"
         try:
             verdict = _compare(short, place.path, stops)
         except _Stopped:
@@ -69,14 +71,14 @@ def rehearse(config: RunConfig, partition: Partition, paths: RunPaths) -> int:
             return STOPPED
         except (StageFailed, Damaged) as failure:
             place.kept = True
-            print(f"error: the rehearsal failed: {failure}", file=sys.stderr)
+            print(f"error: the rehearsal failed: {failure} ({stay})", file=sys.stderr)
             return DIFFERENT
         if not verdict.is_same:
             place.kept = True
             print(
-                f"error: a resume on this machine is not the undisturbed training: {verdict.message}; its files stay "
-                f"in {place.path} until the next rehearsal", file=sys.stderr,
-            )  # fmt: skip
+                f"error: a resume on this machine is not the undisturbed training: {verdict.message}; {stay}",
+                file=sys.stderr,
+            )
             return DIFFERENT
     print(f"{verdict.message}; {time.monotonic() - started_s:.0f} s")
     return SAME

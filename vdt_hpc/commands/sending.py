@@ -48,6 +48,17 @@ class _Stage:
         return [rival for rival in self.rivals if rival.place.name not in taken]
 
 
+def whereabouts(names: Sequence[str], partitions: Sequence[Partition], paths: RunPaths) -> list[Partition]:
+    """Those of some partitions in whose queue jobs of the stages are, and are to stay."""
+    cluster = queue.cluster_name()
+    sent = [job for job in submissions.read(paths, cluster) if job.stage in names]
+    live = (queue.jobs(task for job in sent for task in job.tasks) or {}).keys() - submissions.ends(
+        paths, cluster
+    ).keys()
+    found = {job.partition for job in sent if live.intersection(job.tasks)}
+    return [partition for partition in partitions if partition.name in found]
+
+
 class Sender:
     """Sends stages of a run, and prints a line for each job.
 
@@ -127,8 +138,7 @@ class Sender:
 
     def _make_room(self, stage: _Stage, sent: Sequence[Submission]) -> None:
         """End what waits elsewhere for nothing now, and all of it if it is to be done anew."""
-        names = " or ".join(dict.fromkeys(rival.place.name for rival in stage.rivals))
-        why = f"moved to {names}, job {', '.join([*stage.kept, *(job.job for job in sent)])}"
+        why = "moved to " + " or ".join(f"job {job.job} on {job.partition}" for job in [*stage.kept.values(), *sent])
         tasks = [task for job in stage.others for task in stage.tasks[job] if self._anew or task.waits]
         complaint = ending.end(self._paths, self._cluster, tasks, why)
         if complaint:

@@ -8,6 +8,11 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.signature import frames_signature, latents_signature
 
+CITYSCAPES_TREE = "leftImg8bit_sequence"
+"""Folder of the frames in the layout of Cityscapes."""
+STREETS_COMPLETE = "streets-complete.json"
+"""In a folder of made-up clips: written last, so that without it they are not all there."""
+
 
 def checkout() -> Path:
     """The folder that `vdt_hpc` was imported from: the checkout, or a snapshot of its code."""

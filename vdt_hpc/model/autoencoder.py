@@ -9,8 +9,6 @@ Legend: N frames, H x W pixels, C latent channels, h x w latent cells.
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,18 +19,22 @@ import numpy.typing as npt
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.data_config import AutoencoderConfig
-from vdt_hpc.experiment.paths import checkout, weights_dir
+from vdt_hpc.experiment.paths import weights_dir
+from vdt_hpc.experiment.weights import (
+    AUTOENCODER_CONFIG,
+    AUTOENCODER_FILES,
+    AUTOENCODER_WEIGHTS,
+    autoencoder_folder,
+    autoencoder_folders,
+    is_hub_name,
+    is_offline,
+)
 
 if TYPE_CHECKING:
     import torch
     from diffusers import AutoencoderKL
 
 ByteArray = npt.NDArray[np.uint8]
-
-CONFIG = "config.json"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def load(config: AutoencoderConfig, device: torch.device, fetch: bool = True) ->
     _check_geometry(model, config)
     # Channels last: the small autoencoder encodes 1.7 times as fast on a CPU core.
     model = model.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    return Autoencoder(model, config.source, files.sha256(folder / WEIGHTS), float(model.config["scaling_factor"]))
+    sha256 = files.sha256(folder / AUTOENCODER_WEIGHTS)
+    return Autoencoder(model, config.source, sha256, float(model.config["scaling_factor"]))
 
 
 def weights_sha256(config: AutoencoderConfig) -> str:
@@ -122,22 +125,13 @@ def weights_sha256(config: AutoencoderConfig) -> str:
     Raises:
         UserError: they are not on this machine.
     """
-    return files.sha256(_whole_folder(config, fetch=False) / WEIGHTS)
-
-
-def local_folder(config: AutoencoderConfig) -> Path | None:
-    """The folder on this machine that `autoencoder.source` means; None: it can only be a name on the hub."""
-    return next((folder for folder in _folders(config.source) if folder.is_dir()), None)
-
-
-def _folders(source: str) -> list[Path]:
-    return [checkout() / source, weights_dir() / source]
+    return files.sha256(_whole_folder(config, fetch=False) / AUTOENCODER_WEIGHTS)
 
 
 def _whole_folder(config: AutoencoderConfig, fetch: bool) -> Path:
     """The folder that `autoencoder.source` means, after a look at its files' names."""
-    folder = local_folder(config) or _fetch(config.source, fetch)
-    for name in (CONFIG, WEIGHTS):
+    folder = autoencoder_folder(config) or _fetch(config.source, fetch)
+    for name in AUTOENCODER_FILES:
         if not (folder / name).is_file():
             raise UserError(
                 f"the autoencoder {folder} has no {name}; put a diffusers AutoencoderKL (safetensors) there, "
@@ -150,19 +144,20 @@ def _fetch(source: str, fetch: bool = True) -> Path:
     """The folder of the hub's local cache that holds a model, fetched unless that is not wanted or not possible."""
     from huggingface_hub import snapshot_download
 
-    looked = " or ".join(str(folder) for folder in _folders(source))
-    if not _HUB_NAME.fullmatch(source):
+    looked = " or ".join(str(folder) for folder in autoencoder_folders(source))
+    if not is_hub_name(source):
         raise UserError(f"no autoencoder {source}: there is no folder {looked}; set autoencoder.source")
-    offline = any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in _OFFLINE)
+    offline = is_offline()
     where = "it could not be fetched from the hub"
     if offline or not fetch:
         where = f"{'this machine is set offline and its' if offline else 'the local'} cache has none"
+    wanted = [*AUTOENCODER_FILES]
     try:
-        return Path(snapshot_download(source, allow_patterns=[CONFIG, WEIGHTS], local_files_only=offline or not fetch))
+        return Path(snapshot_download(source, allow_patterns=wanted, local_files_only=offline or not fetch))
     except Exception as error:  # the hub's client has many families of errors; each becomes this one line
         raise UserError(
             f"no autoencoder {source}: there is no folder {looked}, and {where} ({_line(error)}); "
-            f"put {CONFIG} and {WEIGHTS} into {weights_dir() / source}"
+            f"put {AUTOENCODER_CONFIG} and {AUTOENCODER_WEIGHTS} into {weights_dir() / source}"
         ) from error
 
 

@@ -1,0 +1,175 @@
+"""The look before the start: what each stage reads."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+
+import pytest
+
+from tests.commands.looking import faults, look, look_here
+from vdt_hpc.experiment.signature import signature
+from vdt_hpc.store.sample_info import SampleInfo
+
+
+def test_latents_that_are_not_there(new_run):
+    run = new_run()
+    for stage in ("train", "sample", "evaluate"):
+        assert look_here(run, stage)["latents"].message == (
+            f"no finished latents at {run.paths.latents}; run the stage encode first"
+        )
+    assert "latents" not in look_here(run, "encode", "train", "sample")
+    assert "latents" in faults(look_here(run, "train", "encode"))
+
+
+def test_latents_of_a_run_that_was_copied_without_them(new_run):
+    run = new_run()
+    run.write_checkpoint(20, latents_fingerprint="abc")
+    said = look_here(run, "train")["latents"]
+    assert said.level == "fault"
+    assert "clips-000000020 was trained on latents abc: copy them" in said.message
+    assert f"rsync -a OTHER_CLUSTER:ROOT/latents/{run.paths.latents.name} {run.root}/latents/" in said.message
+
+
+def test_latents_of_another_fingerprint(new_run):
+    run = new_run().write_latents(seed=1)
+    run.write_checkpoint(20, latents_fingerprint="abc")
+    for stage in ("train", "sample"):
+        said = look_here(run, stage)["latents"]
+        assert said.level == "fault"
+        assert f"are {run.fingerprint()}, and " in said.message
+        assert "was trained on abc" in said.message
+
+
+@pytest.mark.parametrize("damage", ["gone", "short", "manifest", "recipe"])
+def test_latents_that_are_damaged(new_run, damage):
+    run = new_run().write_latents()
+    shard, manifest = run.paths.latents / "val-00000.h5", run.paths.latents / "manifest.json"
+    if damage == "gone":
+        shard.unlink()
+    elif damage == "short":
+        os.truncate(shard, 40_000)
+    elif damage == "manifest":
+        manifest.write_text("{}")
+    else:
+        manifest.write_text(manifest.read_text().replace('"signature": "', '"signature": "0'))
+    said = look_here(run, "train")["latents"]
+    assert said.level == "fault"
+    words = {
+        "gone": f"the shard {shard} is missing", "short": "has 40,000 bytes, its 3 clips need 59,904",
+        "manifest": "is damaged", "recipe": "belong to another recipe",
+    }  # fmt: skip
+    assert words[damage] in said.message
+
+
+def test_frames(new_run, tmp_path):
+    frames = tmp_path / "frames"
+    run = new_run(data__root=str(frames))
+    tree = frames / "leftImg8bit_sequence"
+    for made in (None, frames, tree):
+        if made:
+            made.mkdir()
+        said = look_here(run, "encode")["frames"]
+        assert said.level == "fault"
+        assert (
+            f"the folder {tree} {'is empty' if made == tree else 'does not exist'}; name the right folder"
+            in said.message
+        )
+    (tree / "train").mkdir()
+    assert look_here(run, "encode")["frames"].level == "ok"
+    shutil.rmtree(tree)
+    assert look_here(new_run(data__root=str(frames), data__source="videos"), "encode")["frames"].level == "fault"
+    run.write_latents()
+    assert {"frames", "autoencoder"}.isdisjoint(look_here(run, "encode"))  # finished latents are enough
+
+
+def test_made_up_frames(new_run):
+    run = new_run(streets={})
+    assert "run the stage streets first" in look_here(run, "encode")["frames"].message
+    assert "frames" not in look_here(run, "streets", "encode")
+    (run.paths.frames / "leftImg8bit_sequence" / "train").mkdir(parents=True)
+    assert "are not all there yet" in look_here(run, "encode")["frames"].message
+    (run.paths.frames / "streets-complete.json").write_text("{}")
+    assert look_here(run, "encode")["frames"].level == "ok"
+    assert "has no section streets" in look_here(new_run(), "streets")["streets"].message
+
+
+def test_the_autoencoder(slurm, new_run, tmp_path, monkeypatch):
+    weights, cache = tmp_path / "weights", tmp_path / "hub"
+    monkeypatch.setenv("VDT_HPC_WEIGHTS", str(weights))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+
+    def said(source, stage="encode"):
+        return look(new_run(autoencoder__source=source), stage)["autoencoder"]
+
+    assert said("configs/autoencoder/streets").level == "ok"
+    assert "there is no folder" in said("nowhere").message
+    assert said("nowhere", "sample").level == said("nowhere", "evaluate").level == "fault"
+    hub = said("some/model")
+    assert hub.level == "warning"
+    assert (
+        f"compute nodes may have no network; put config.json and diffusion_pytorch_model.safetensors into {weights}"
+        in hub.message
+    )
+    here = look_here(new_run(autoencoder__source="some/model"), "encode")["autoencoder"]
+    assert (here.level, here.message) == ("ok", "some/model will be fetched from the hub")
+    with monkeypatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        assert "this machine is set offline" in said("some/model").message
+    snapshots = cache / "models--some--model"
+    (snapshots / "refs").mkdir(parents=True)
+    (snapshots / "refs" / "main").write_text("0123")
+    (snapshots / "snapshots" / "0123").mkdir(parents=True)
+    for name in ("config.json", "diffusion_pytorch_model.safetensors"):
+        (snapshots / "snapshots" / "0123" / name).write_text("{}")
+    assert said("some/model").message == "some/model is in the hub's local cache"
+    (weights / "some/model").mkdir(parents=True)
+    (weights / "some/model" / "config.json").write_text("{}")
+    assert "has no diffusion_pytorch_model.safetensors" in said("some/model").message
+
+
+def test_a_checkpoint_to_sample_from(new_run):
+    run = new_run().write_latents()
+    assert "run the stage train first" in look_here(run, "sample")["checkpoint"].message
+    assert "checkpoint" not in look_here(run, "train", "sample")
+    folder = run.write_checkpoint(20, latents_fingerprint=run.fingerprint())
+    assert look_here(run, "sample")["checkpoint"].message == "clips-000000020 of 60 clips"
+    os.truncate(folder / "ema.safetensors", 10)
+    for stage, subject in (("sample", "checkpoint"), ("train", "run")):
+        found = look_here(run, stage)
+        assert f"every checkpoint in {run.paths.checkpoints} is damaged" in found[subject].message
+        assert subject in faults(found)
+    run.write_checkpoint(10, latents_fingerprint=run.fingerprint())
+    assert look_here(run, "sample")["checkpoint"].message == "clips-000000010 of 60 clips"
+    run.write_checkpoint(30, signature="another")
+    assert "belongs to another run (signature another" in look_here(run, "sample")["checkpoint"].message
+
+
+def test_samples_and_records(new_run):
+    run = new_run().write_latents()
+    assert "run the stage sample first" in look_here(run, "evaluate")["samples"].message
+    assert "run the stage evaluate first" in look_here(run, "report")["records"].message
+    assert {"samples", "records"}.isdisjoint(look_here(run, "train", "sample", "evaluate", "report"))
+    info = SampleInfo(
+        run="tiny", dataset="made-up", task="prediction", given_frames=1, num_frames=5, num_clips=3,
+        num_trajectories=1, sampler="ddim", num_steps=3, seed=0, checkpoint="clips-000000020", clips_seen=20,
+        run_signature="another", latents_fingerprint="0", code_commit="0",
+    )  # fmt: skip
+    path = run.paths.samples / "one" / "samples.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(asdict(info)))
+    assert "were made with other settings of this run" in look_here(run, "evaluate")["samples"].message
+    path.write_text(json.dumps(asdict(info) | {"run_signature": signature(run.config)}))
+    assert look_here(run, "evaluate")["samples"].level == "ok"
+    path.write_text("{")
+    assert "is damaged" in look_here(run, "evaluate")["samples"].message
+
+
+def test_weights_of_metrics(new_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("VDT_HPC_WEIGHTS", str(tmp_path))
+    found = look_here(new_run(), "evaluate")
+    assert (found["lpips"].level, found["fvd"].level) == ("warning", "warning")
+    assert found["fvd"].message.startswith("fvd will be missing in the tables: put i3d_torchscript.pt (I3D) into")
+    (tmp_path / "alexnet-owt-7be5be79.safetensors").write_text("")
+    assert look_here(new_run(), "evaluate")["lpips"].level == "ok"
+    assert "fvd" not in look_here(new_run(evaluate={"metrics": ["psnr"]}), "evaluate")

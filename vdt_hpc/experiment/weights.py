@@ -1,0 +1,62 @@
+"""Which pretrained weights the stages need, and where they lie on this machine; nothing is loaded or fetched here."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from vdt_hpc.experiment.data_config import AutoencoderConfig
+from vdt_hpc.experiment.paths import checkout, weights_dir
+
+AUTOENCODER_CONFIG = "config.json"
+AUTOENCODER_WEIGHTS = "diffusion_pytorch_model.safetensors"
+AUTOENCODER_FILES = (AUTOENCODER_CONFIG, AUTOENCODER_WEIGHTS)
+"""What a folder of a diffusers AutoencoderKL must hold."""
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+@dataclass(frozen=True)
+class MetricWeights:
+    """Weights that a metric needs."""
+
+    whose: str
+    files: tuple[str, ...]
+    """File names in the folder of weights, any of which will do."""
+
+    def find(self) -> Path | None:
+        """The file on this machine, or None."""
+        return next((weights_dir() / name for name in self.files if (weights_dir() / name).is_file()), None)
+
+
+ALEXNET = MetricWeights("AlexNet", ("alexnet-owt-7be5be79.pth", "alexnet-owt-7be5be79.safetensors"))
+I3D = MetricWeights("I3D", ("i3d_torchscript.pt",))
+OF_METRICS = {"lpips": ALEXNET, "fvd": I3D}
+"""Metric -> the weights that it needs; the others need none."""
+
+
+def autoencoder_folders(source: str) -> list[Path]:
+    """Where a folder that `autoencoder.source` names would lie."""
+    return [checkout() / source, weights_dir() / source]
+
+
+def autoencoder_folder(config: AutoencoderConfig) -> Path | None:
+    """The folder on this machine that `autoencoder.source` means; None: it can only be a name on the hub."""
+    return next((folder for folder in autoencoder_folders(config.source) if folder.is_dir()), None)
+
+
+def is_hub_name(source: str) -> bool:
+    """True if a model on the hub may have that name."""
+    return _HUB_NAME.fullmatch(source) is not None
+
+
+def is_offline() -> bool:
+    """True if the user has told the hub's client to ask no network."""
+    return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in _OFFLINE)
+
+
+def is_cached(source: str) -> bool:
+    """True if the hub's local cache holds the files of a model."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return all(isinstance(try_to_load_from_cache(source, name), str) for name in AUTOENCODER_FILES)
