@@ -94,7 +94,7 @@ def test_no_module_imports_itself_through_others():
     "code",
     [
         "import vdt_hpc.launch, vdt_hpc.cluster.local, vdt_hpc.cluster.executor",
-        "import vdt_hpc.status",
+        "import vdt_hpc.status, vdt_hpc.commands.rehearsal",
         "import vdt_hpc.commands.preflight, vdt_hpc.commands.choice",
         "from vdt_hpc.launch import main; assert main(['--partition', 'a100', '--dry-run']) == 0",
         "from vdt_hpc.launch import main; assert main(['--partition', 'local', '--run', 'smoke', '--dry-run']) == 0",

@@ -97,7 +97,9 @@ class ProcessGroup:
         from torch import distributed
 
         _require_writable(folder)
-        address = folder / f"rendezvous-{self.task.job_id}.json"
+        # A copy from another cluster may hold the address of a job with the same number there.
+        cluster = os.environ.get("SLURM_CLUSTER_NAME", "")
+        address = folder / f"rendezvous-{cluster}-{self.task.job_id}.json"
         if self.task.rank == 0:
             # Port 0: the system chooses a free one, so that jobs on one node cannot collide.
             local = os.environ["SUBMITIT_EXECUTOR"] == "local"

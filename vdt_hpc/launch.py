@@ -31,6 +31,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_intermixed_args(arguments)
     if options.cancel:
         return _cancel(options)
+    if options.rehearse:
+        return _rehearse(options)
     names = [word for word in options.words if "=" not in word] or ["train"]
     for name in names:
         stages.find(name)
@@ -80,6 +82,10 @@ def _parser() -> Parser:
     parser.add_argument("--root", help="folder for everything that is written, instead of the partition's")
     parser.add_argument("--array", type=int, default=1, metavar="N", help="share encode and sample among N jobs")
     parser.add_argument("--replace", action="store_true", help="end jobs of these stages that are in the queue already")
+    parser.add_argument(
+        "--rehearse", action="store_true",
+        help="prove on this machine that a killed and resumed training is the undisturbed one; partition: local",
+    )  # fmt: skip
     parser.add_argument("--check", action="store_true", help="look at everything that a start needs; start nothing")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the submission; start nothing")
     parser.add_argument("--cancel", metavar="RUN", help="have all jobs of a run save and end, and leave the queue")
@@ -140,6 +146,20 @@ def _require_array(size: int, names: Sequence[str], partitions: Sequence[Partiti
         raise UserError("--array needs a Slurm partition; on this machine set tasks_per_node in the partition's file")
     if len(partitions) > 1:
         raise UserError("--array needs a single partition")
+
+
+def _rehearse(options: Namespace) -> int:
+    from vdt_hpc.commands.rehearsal import rehearse
+
+    stated = [word for word in options.words if "=" not in word]
+    if stated:
+        raise UserError(f"--rehearse rehearses training and takes no stage ({stated[0]}); see --help")
+    config = load_run(options.run, options.words)
+    options.partition = options.partition or "local"
+    partitions, paths = _places(options, config)
+    if len(partitions) > 1:
+        raise UserError("--rehearse needs a single partition")
+    return rehearse(config, partitions[0], paths)
 
 
 def _cancel(options: Namespace) -> int:

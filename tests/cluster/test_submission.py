@@ -137,7 +137,7 @@ def test_a_chain_waits_for_its_parents_and_what_was_shown_is_what_is_sent(tmp_pa
     first, second = ((tmp_path / f"sub-{number}").read_text() for number in (1, 2))
     assert "--dependency" not in first
     assert "#SBATCH --dependency=afterok:101" in second
-    shown = launch(*words, "--dry-run").stdout
+    shown = launch(*words, "--dry-run", env=fake_slurm).stdout
     assert first in shown
     pickles = list((root / "smoke" / "jobs").rglob("*_submitted.pkl"))
     assert len(pickles) == 2
@@ -150,7 +150,7 @@ def test_hostile_path_names_reach_the_shell_unharmed(tmp_path, fake_slurm):
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "sub-1").read_text()
     command = next(line for line in text.splitlines() if line.startswith("srun"))
-    assert str(root / "smoke" / "jobs" / "streets") in shlex.split(command)
+    assert str(root / "smoke" / "jobs" / "streets" / "mission") in shlex.split(command)
     assert not list(tmp_path.rglob("pwned"))
 
 
@@ -182,7 +182,7 @@ def test_several_partitions_are_rivals_for_each_stage(tmp_path, fake_slurm):
     assert ["--partition=a100" in text for text in sent] == [True, False, True, False]
     assert all("--dependency='afterok:101?afterok:102'\n" in text for text in sent[2:])
     assert not any("--dependency" in text for text in sent[:2])
-    shown = launch(*words, "--dry-run").stdout
+    shown = launch(*words, "--dry-run", env=fake_slurm).stdout
     assert sent[0] in shown
     assert sent[1] in shown
 
@@ -198,8 +198,8 @@ def test_an_array_is_one_submission(tmp_path, fake_slurm):
     assert "%A_%a_%t_log.out" in array
     assert "--array" not in train
     assert "--dependency=afterok:102\n" in train
-    assert "#SBATCH --array=0-2%3\n" in launch(*words, "--dry-run").stdout
-    pickles = (root / "smoke" / "jobs" / "encode").glob("102_*_submitted.pkl")
+    assert "#SBATCH --array=0-2%3\n" in launch(*words, "--dry-run", env=fake_slurm).stdout
+    pickles = (root / "smoke" / "jobs" / "encode" / "mission").glob("102_*_submitted.pkl")
     shares = [StageJob.submitted(path.parent, path.name.removesuffix("_submitted.pkl")) for path in sorted(pickles)]
     assert [(job.array_index, job.array_size) for job in shares] == [(0, 3), (1, 3), (2, 3)]
 

@@ -96,12 +96,12 @@ class Site:
 
     def logs(self):
         """The end of every log."""
-        paths = sorted(self.paths.jobs.glob("*/*_log.*"))
+        paths = sorted(self.paths.jobs.rglob("*_log.*"))
         return "\n".join(f"--- {path.name}\n{path.read_text()[-2000:]}" for path in paths if path.stat().st_size)
 
     def sent_as(self, job, stage="train"):
         """What submitit was given for a job."""
-        return StageJob.submitted(self.paths.jobs / stage, job)
+        return StageJob.submitted(self.paths.jobs_of(stage, self.cluster.layout.cluster_name), job)
 
 
 def interpreter(cluster, user):

@@ -50,7 +50,7 @@ class Chain:
         return submissions.read(self.paths, "mission", stage)[-1]
 
     def logs(self):
-        return "\n".join(path.read_text()[-1500:] for path in sorted(self.paths.jobs.glob("*/*_log.*")))
+        return "\n".join(path.read_text()[-1500:] for path in sorted(self.paths.jobs.rglob("*_log.*")))
 
 
 @pytest.fixture(scope="module")

@@ -79,3 +79,19 @@ def test_the_word_that_a_killed_jobs_script_has_left_is_its_end(path):
     with job(path, "12-1", 120, logged=180)[0]:
         first, _ = ledger.read(path)
     assert (first.why, first.end, first.lost_clips) == ("task 1 killed", "2026-01-01T00:00:00+00:00", 60)
+
+
+def test_a_word_about_another_clusters_job_of_the_same_number_is_not_its_end(path, monkeypatch):
+    def leave_word(cluster, why):
+        (path.parent / cluster).mkdir()
+        note = {"why": why, "time": "2026-01-01T00:00:00+00:00", "outside": True}
+        (path.parent / cluster / "12-0_end.json").write_text(json.dumps(note))
+
+    for cluster in ("here", "there"):
+        monkeypatch.setenv("SLURM_CLUSTER_NAME", cluster)
+        job(path, "12-0", 0)[0].__enter__()  # and is killed
+    assert ledger.read(path)[0].why == ledger.KILLED
+    leave_word("there", "preempted")
+    assert [leg.why for leg in ledger.read(path, path.parent)] == [ledger.KILLED, "preempted"]
+    leave_word("here", "its node failed")
+    assert [leg.why for leg in ledger.read(path, path.parent)][1] == "preempted"

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,31 @@ from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.progress import TERMINAL_COLUMNS
 
 POLL_S = 0.1
+WATCH_S = 0.002
+"""Seconds between two calls of a watch: the moments that it waits for may be short."""
 ASK_AGAIN_S = 1.0
 """Seconds after which a stop is asked for again: a task that was only just starting has not heard the first time."""
+CORES_IN_A_JOB = "SLURM_CPUS_PER_TASK"
 GRACE_S = 20.0
 """Seconds that the other tasks get to end after one has failed."""
+
+
+Watch = Callable[[LocalTasks], None]
 
 
 class StageFailed(Exception):
     """A stage crashed; the message is one line that names the log with the traceback."""
 
 
-def run_local(job: StageJob, partition: Partition, jobs_folder: Path) -> Outcome:
+def run_local(job: StageJob, partition: Partition, jobs_folder: Path, watch: Watch | None = None) -> Outcome:
     """Run a stage to its end as processes of this machine; returns the outcome of task 0, or of one that was stopped.
 
     Ctrl-C (or TERM, USR2, or a terminal that goes away) asks the tasks to save and end, a second one kills them.
+
+    Args:
+        job, partition: what and where.
+        jobs_folder: gets a folder for the logs.
+        watch: called again and again while the tasks run, which it is given; what task 0 prints is then not shown.
 
     Raises:
         UserError: the stage ended with a user's mistake on any task.
@@ -43,7 +54,7 @@ def run_local(job: StageJob, partition: Partition, jobs_folder: Path) -> Outcome
     with stop_requests() as requests:
         with _environment_of_tasks(), interrupts_ignored():
             started = local_executor(partition, folder).submit(job)
-        interrupted = _follow(started, folder, partition.world_size, requests)
+        interrupted = _follow(started, folder, partition.world_size, requests, watch)
     outcomes = [_outcome(started, folder, rank, interrupted) for rank in range(partition.world_size)]
     # When one task ends with a word for the user, the others may crash for want of it: the word comes first.
     for outcome in outcomes:
@@ -76,14 +87,15 @@ def _log(job: "submitit.Job[Any]", rank: int) -> Path:
     return submitit.core.utils.JobPaths(job.paths.folder, job.job_id, rank).stdout
 
 
-def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int, requests: list[int]) -> bool:
+def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int, requests: list[int], watch: Watch | None) -> bool:
     """Copy task 0's output to ours until the job has ended; returns whether it was asked to stop."""
     tasks = LocalTasks(int(job.job_id))
     position, num_answered, next_asking = 0, 0, 0.0
     failed_since: float | None = None
     while True:
         ended = job.done()  # asked before reading, so that the last bytes are read after the end
-        position = _copy_from(_log(job, 0), position)
+        if watch is None:
+            position = _copy_from(_log(job, 0), position)
         if ended:
             return bool(requests)
         if not _has_failed(job, tasks, folder, num_tasks):
@@ -100,7 +112,18 @@ def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int, requests: li
         if requests and time.monotonic() >= next_asking:
             tasks.terminate()
             next_asking = time.monotonic() + ASK_AGAIN_S
+        _pause(tasks, watch)
+
+
+def _pause(tasks: LocalTasks, watch: Watch | None) -> None:
+    """Let `POLL_S` seconds pass; who watches does so meanwhile."""
+    if watch is None:
         time.sleep(POLL_S)
+        return
+    end = time.monotonic() + POLL_S
+    while time.monotonic() < end:
+        watch(tasks)
+        time.sleep(WATCH_S)
 
 
 def _copy_from(path: Path, position: int) -> int:
@@ -141,14 +164,20 @@ def _last_line(path: Path) -> str:
 
 @contextlib.contextmanager
 def _environment_of_tasks() -> Iterator[None]:
-    """What the tasks inherit: a bar's width if there is a terminal to show it on, and no chatter of submitit."""
+    """What the tasks inherit: a bar's width if there is a terminal to show it on, and no chatter of submitit.
+
+    Inside a Slurm job, its cores per task are those of this one process: the tasks share them evenly.
+    """
+    before = dict(os.environ)
     added = {"SUBMITIT_LOG_LEVEL": "WARNING"}
     if sys.stdout.isatty():
         added[TERMINAL_COLUMNS] = str(shutil.get_terminal_size().columns)
-    added = {name: value for name, value in added.items() if name not in os.environ}
-    os.environ.update(added)
+    os.environ.update({name: value for name, value in added.items() if name not in before})
+    if "SLURM_JOB_ID" in before:
+        os.environ.pop(CORES_IN_A_JOB, None)
     try:
         yield
     finally:
-        for name in added:
-            del os.environ[name]
+        for name in added.keys() - before.keys():
+            os.environ.pop(name, None)
+        os.environ.update({name: before[name] for name in (CORES_IN_A_JOB,) if name in before})

@@ -22,7 +22,8 @@ def executor_for(
     Its folder does not depend on the job's id: Slurm opens the logs there, perhaps before submitit could make it.
     """
     name = f"{paths.config.name}-{stage}"
-    return executor.slurm_executor(partition, paths.jobs / stage, name, code.folder, wait_for)
+    folder = paths.jobs_of(stage, queue.cluster_name())
+    return executor.slurm_executor(partition, folder, name, code.folder, wait_for)
 
 
 def submit(

@@ -40,7 +40,7 @@ def cancel(paths: RunPaths) -> None:
     if not running:
         return
     stages = {task: job.stage for job in sent for task in job.tasks}
-    margin_s = max(StageJob.submitted(paths.jobs / stages[job], job).place.save_margin_s for job in running)
+    margin_s = max(StageJob.submitted(paths.jobs_of(stages[job], cluster), job).place.save_margin_s for job in running)
     if not ending.see_off(running, margin_s, print):
         raise UserError(f"job {', '.join(ending.still_running(running))} is still in the queue; see squeue")
     print(f"{paths.run.name} has no job in the queue any more")

@@ -112,7 +112,7 @@ class Sender:
         return stage
 
     def _require_same(self, job: Submission, wanted: StageJob) -> None:
-        pickled = StageJob.pickle_path(self._paths.jobs / job.stage, job.tasks[0])
+        pickled = StageJob.pickle_path(self._paths.jobs_of(job.stage, self._cluster), job.tasks[0])
         if not pickled.exists():
             raise UserError(f"job {job.job} is in the queue, but {pickled} is gone; add --replace to send it anew")
         known = StageJob.submitted(pickled.parent, job.tasks[0])
@@ -155,7 +155,7 @@ class Sender:
         for job in sent:
             waits = f", after job {' or '.join(dependency.jobs_in(wait_for))}" if wait_for else ""
             array = f" (an array of {job.array})" if job.array > 1 else ""
-            logs = f"{self._paths.jobs / stage.name}/{job.job}_*"
+            logs = f"{self._paths.jobs_of(stage.name, self._cluster)}/{job.job}_*"
             print(f"submitted {what} to {job.partition} as job {job.job}{array}{waits}; logs: {logs}")
         running = [job for job in stage.others if stage.runs(job) and not self._anew]
         if running:

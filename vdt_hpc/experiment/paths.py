@@ -113,10 +113,19 @@ class RunPaths:
         """Folder of submission files and logs."""
         return self.run / "jobs"
 
+    def jobs_of(self, stage: str, cluster: str) -> Path:
+        """Folder of what a stage's jobs on a Slurm cluster leave by number; another cluster has the same numbers."""
+        return self.jobs / stage / cluster
+
     @property
     def submissions(self) -> Path:
         """What was sent to the queue for the run, one line per job."""
         return self.jobs / "submissions.jsonl"
+
+    @property
+    def rehearsals(self) -> Path:
+        """Folder of the rehearsals that are going on."""
+        return self.run / "rehearsal"
 
     @property
     def code(self) -> Path:

@@ -92,7 +92,10 @@ class Owner:
         if self == UNKNOWN:
             return "an unknown process (its lease file is damaged)"
         if self.job_id:
-            return f"job {self.job_id} on {self.partition} (node {self.host})"
+            # On another cluster the number means another job.
+            is_from_here = self.cluster == os.environ.get("SLURM_CLUSTER_NAME", self.cluster)
+            cluster = "" if is_from_here else f" of cluster {self.cluster}"
+            return f"job {self.job_id} on {self.partition} (node {self.host}{cluster})"
         here = self.host == socket.gethostname() and self.boot_id == _boot_id()
         return f"process {self.pid} " + ("on this machine" if here else f"of host {self.host}")
 

@@ -8,8 +8,9 @@
 A job that was killed writes no end: the next one writes it in its place, with the clips that the training log tells of,
 and with the reason and the time that the job's script has left, or null. Only the run's one writer appends.
 
-The script's note beside the logs, `<job>_end.json`, has `why`, `time` and `outside`: true if Slurm or somebody ended
-the job, of which the training has only heard a signal.
+The script's note beside the logs, `<cluster>/<job>_end.json`, has `why`, `time` and `outside`: true if Slurm or
+somebody ended the job, of which the training has only heard a signal. A run that was copied from another cluster may
+have had two jobs of the same number.
 """
 
 import datetime
@@ -72,7 +73,7 @@ class Ledger:
         world_size: tasks.
         reached: tells how far the job is: clips seen, and clips seen at its last checkpoint.
         logged_clips: the furthest position of the training log before it was taken back.
-        notes: folder where `<job>_end.json` may tell why a killed job ended.
+        notes: folder where `<cluster>/<job>_end.json` may tell why a killed job ended.
 
     Raises:
         UserError: on entering or leaving: the disk is full or the folder cannot be written.
@@ -141,7 +142,7 @@ def read(path: Path, notes: Path | None = None) -> list[Leg]:
 
 def _note(notes: Path, leg: Leg) -> Json | None:
     """What the script of a job has left beside its logs."""
-    path = notes / f"{leg.job}_end.json"
+    path = notes / leg.cluster / f"{leg.job}_end.json"
     return files.read_json(path) if path.exists() else None
 
 
