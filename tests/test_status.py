@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.made_runs import MadeRun, StandIn
+from tests.commands.made_runs import CLUSTER, MadeRun, StandIn
 from vdt_hpc import slurm, status
 
 
@@ -285,10 +285,10 @@ def test_a_run_of_another_cluster_is_not_taken_for_a_job_of_this_one(root, stand
 
 
 def test_files_of_another_clusters_job_of_the_same_number(root, stand_in, show):
-    run = MadeRun(root, "run").started().log("123").note("123", "stopped by the time limit")
-    run.outcome("123", "error", "an old mistake").leg("123-0", 9000, 8000, "the time limit", cluster="elsewhere")
-    for path in (run.paths.jobs / "train").iterdir():
-        os.utime(path, (time.time() - 8000,) * 2)
+    run = MadeRun(root, "run").started().log("123", cluster="elsewhere")
+    run.note("123", "stopped by the time limit", cluster="elsewhere")
+    run.outcome("123", "error", "an old mistake", cluster="elsewhere")
+    run.leg("123-0", 9000, 8000, "the time limit", cluster="elsewhere")
     run.submitted("123", seconds_ago=60)
     stand_in.squeue(("123", "a100", "PENDING", "Priority", "N/A", ""))
     assert state(show("run")) == "pending (Priority)"
@@ -347,7 +347,7 @@ def test_many_runs_are_a_table_and_slurm_is_asked_once_for_all(root, stand_in, s
 def test_a_damaged_run_hides_no_other(root, stand_in, show):
     many(root, stand_in)
     (root / "done" / "config.yaml").write_text("name: [")
-    (root / "crashed" / "jobs" / "train" / "5_0_outcome.json").write_text("{")
+    (root / "crashed" / "jobs" / "train" / CLUSTER / "5_0_outcome.json").write_text("{")
     shown = show(code=2)
     assert "2 running, 1 pending, 2 unreadable" in shown
     told = "".join(shown.split())

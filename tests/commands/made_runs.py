@@ -66,21 +66,21 @@ class MadeRun:
             append(self.paths.progress_log, kind="end", clips_seen=clips, time=ago(seconds_ago))
         return self
 
-    def log(self, job, text="hello\n", errors="", stage="train"):
-        folder = self.paths.jobs / stage
+    def log(self, job, text="hello\n", errors="", stage="train", cluster=CLUSTER):
+        folder = self.paths.jobs_of(stage, cluster)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{job}_0_log.out").write_text(text)
         (folder / f"{job}_0_log.err").write_text(errors)
         return self
 
-    def outcome(self, job, status, message="", rank=0, stage="train"):
-        path = self.paths.jobs / stage / f"{job}_{rank}_outcome.json"
+    def outcome(self, job, status, message="", rank=0, stage="train", cluster=CLUSTER):
+        path = self.paths.jobs_of(stage, cluster) / f"{job}_{rank}_outcome.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"status": status, "message": message, "outputs": {}}))
         return self
 
-    def note(self, job, why, restart=0, stage="train"):
-        path = self.paths.jobs / stage / f"{job}-{restart}_end.json"
+    def note(self, job, why, restart=0, stage="train", cluster=CLUSTER):
+        path = self.paths.jobs_of(stage, cluster) / f"{job}-{restart}_end.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"why": why, "time": ago(0)}))
         return self

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.commands.made_runs import MadeRun
+from tests.commands.made_runs import CLUSTER, MadeRun
 from vdt_hpc import status
 from vdt_hpc.commands import logs
 
@@ -47,7 +47,7 @@ def test_of_a_job_that_is_over_the_end_and_the_traceback(run, follow):
     run.submitted("1").log("1", "".join(f"line {number}\n" for number in range(200)), TRACEBACK)
     run.outcome("1", "crashed", "ValueError: no").note("1", "task 0 crashed: ValueError: no")
     shown = follow()
-    log = run.paths.jobs / "train" / "1_0_log.out"
+    log = run.paths.jobs_of("train", CLUSTER) / "1_0_log.out"
     assert shown[0] == (
         f"==> {log} <== train, job 1 on a100: failed: task 0 crashed: ValueError: no; nothing of train runs or waits"
     )
@@ -79,7 +79,7 @@ def test_a_requeued_job_is_waited_for(run, follow, stand_in):
 
 def test_what_a_log_gains_is_shown(run, follow, stand_in):
     run.submitted("1").log("1", "old\n").outcome("1", "complete").note("1", "complete")
-    log = run.paths.jobs / "train" / "1_0_log.out"
+    log = run.paths.jobs_of("train", CLUSTER) / "1_0_log.out"
     stand_in.command(
         "squeue", f'echo new >> "{log}"; echo oh >> "{log.with_suffix(".err")}"\n' + answers(*[row("1")] * 3)
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.commands.made_runs import MadeRun
+from tests.commands.made_runs import CLUSTER, MadeRun
 from vdt_hpc import status
 
 HOUR_S = 3600
@@ -25,8 +25,8 @@ def show(tmp_path, capsys, monkeypatch, stand_in):
 def moved(tmp_path, stand_in):
     """A run that was trained on a100 twice, killed there, moved to a40, and waits."""
     run = MadeRun(tmp_path / "runs", "moved").started().submitted("1", seconds_ago=100 * HOUR_S)
-    (run.paths.jobs / "train").mkdir()
-    (run.paths.jobs / "train" / "1_submission.sh").write_text("#!/bin/bash\n#SBATCH --gres=gpu:a100:5\n")
+    run.paths.jobs_of("train", CLUSTER).mkdir(parents=True)
+    (run.paths.jobs_of("train", CLUSTER) / "1_submission.sh").write_text("#!/bin/bash\n#SBATCH --gres=gpu:a100:5\n")
     run.leg("1-0", 80 * HOUR_S, 60 * HOUR_S, "the time limit", (0, 400), lost=12)
     run.leg("1-1", 50 * HOUR_S, None, "killed without a word", (400, 900), lost=88)
     run.submitted("2", partition="a40", seconds_ago=45 * HOUR_S)

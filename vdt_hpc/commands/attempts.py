@@ -1,17 +1,17 @@
 """The jobs that were sent off or started for a run, and what they have written about how they ended.
 
-    <run>/jobs/submissions.jsonl                    what was sent to Slurm; logs in <run>/jobs/<stage>/
+    <run>/jobs/submissions.jsonl                    what was sent to Slurm; logs in <run>/jobs/<stage>/<cluster>/
     <run>/jobs/<time>-<stage>/                      what was started on this machine
         <job>_0_log.out  <job>_0_log.err            the logs of task 0
         <job>_<rank>_outcome.json                   how a task ended, gone while it runs again
         <job>-<restart>_start.json  ..._end.json    when all of them started, and how they ended, by the job's scripts
 
-Files of another cluster's job that had the same number may lie there too, in a run that was moved: they are older.
+A job's number means something together with its cluster's name alone: a run may have been moved.
 """
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from vdt_hpc import files
@@ -24,7 +24,6 @@ from vdt_hpc.files import Json
 
 _FOLDER = re.compile(r"(\d{8}-\d{6})-([a-z]+)(?:-\d+)?")
 _LOG = re.compile(r"(\d+)_0_log\.out")
-_CLOCKS_APART = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,12 @@ class Attempt:
 
     def begun(self) -> bool:
         """Whether its tasks have ever started."""
-        return self.log.exists() and self._is_of_this_job(self.log)
+        return self.log.exists()
 
     def left_word(self) -> tuple[State, int] | None:
         """How its latest start ended by what it has written itself, and which restart that was; None: it has not."""
-        outcomes = [path for path in self.folder.glob(f"{self.job}_*_outcome.json") if self._is_of_this_job(path)]
         statuses, message = [], ""
-        for path in sorted(outcomes):
+        for path in sorted(self.folder.glob(f"{self.job}_*_outcome.json")):
             outcome = _read(path)
             statuses.append(str(outcome.get("status")))
             if statuses[-1] != "complete" and not message:
@@ -94,14 +92,9 @@ class Attempt:
     def _last(self, what: str) -> tuple[int, Json] | None:
         """The note of its scripts on its latest start or end; and which restart that is about."""
         named = re.compile(rf"{self.job}-(\d+)_{what}\.json")
-        found = [path for path in self.folder.glob(f"{self.job}-*_{what}.json") if self._is_of_this_job(path)]
+        found = self.folder.glob(f"{self.job}-*_{what}.json")
         notes = {int(match[1]): path for path in found if (match := named.fullmatch(path.name))}
         return (max(notes), _read(notes[max(notes)])) if notes else None
-
-    def _is_of_this_job(self, path: Path) -> bool:
-        """False for a file that another cluster's job of the same number has left here before."""
-        written = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
-        return written >= self.time - _CLOCKS_APART
 
 
 def of_run(paths: RunPaths) -> list[Attempt]:
@@ -124,7 +117,7 @@ def _submitted(paths: RunPaths) -> list[Attempt]:
             found += [
                 Attempt(
                     stage=sent.stage, job=task, partition=sent.partition, cluster=cluster, command=sent.command,
-                    folder=paths.jobs / sent.stage, time=datetime.fromisoformat(sent.time),
+                    folder=paths.jobs_of(sent.stage, cluster), time=datetime.fromisoformat(sent.time),
                     array=sent.job if sent.array > 1 else "", continues=sent.continues, wish=wishes.get(task, ""),
                 )
                 for task in sent.tasks

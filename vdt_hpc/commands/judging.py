@@ -174,7 +174,9 @@ def _holder(run: Facts) -> State | None:
     """How it stands with whoever holds the lease, by the heartbeat; None where nobody does."""
     if run.holder is None:
         return None
-    who = run.holder.describe() + (f" of cluster {run.holder.cluster}" if run.holder.cluster else "")
+    who = run.holder.describe()  # which names the cluster only inside a job of another one
+    if run.holder.cluster and " of cluster " not in who:
+        who += f" of cluster {run.holder.cluster}"
     if not run.holder.job_id and run.holder.is_gone():  # asks the process table alone
         return State(KILLED, f"{who} is gone, and left no word")
     if run.silent_s > SILENT_S:

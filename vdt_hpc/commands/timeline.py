@@ -95,7 +95,7 @@ def _hours(count: float) -> str:
 
 def _has_gpus(leg: Leg, found: Facts) -> bool:
     """Whether a job's submission asked for GPUs; one task runs per GPU."""
-    script = found.paths.jobs / "train" / f"{leg.origin[1]}_submission.sh"
+    script = found.paths.jobs_of("train", leg.cluster) / f"{leg.origin[1]}_submission.sh"
     return script.exists() and bool(_ASKS_FOR_GPUS.search(script.read_text(encoding="utf-8", errors="replace")))
 
 

@@ -67,7 +67,7 @@ def test_a_run_from_the_queue_to_its_end_and_its_log_all_the_way(accounting_clus
     assert process.wait(timeout=30) == 0
 
     lines = output.read_text().splitlines()
-    log = site.paths.jobs / "train" / f"{job}_0_log.out"
+    log = site.paths.jobs_of("train", accounting_cluster.layout.cluster_name) / f"{job}_0_log.out"
     assert lines[0].startswith(f"==> {log} <== train, job {job} on a40: pending (Resources), starts about ")
     assert any("on a40: requeued" in line for line in lines)
     assert any("resuming from" in line for line in lines)
