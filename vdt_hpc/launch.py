@@ -47,23 +47,12 @@ def _main(arguments: Sequence[str] | None) -> int:
     if options.check:
         return _check(names, config, partitions, paths)
     if options.dry_run:
-        from vdt_hpc.commands import describing
-
-        print(describing.describe(names, config, partitions, paths, options.array))
-        return 0
+        return _describe(options, names, config, partitions, paths)
     if partitions[0].executor == "local":
         from vdt_hpc.commands import running
 
         return running.run(names, config, partitions[0], paths)
-    from vdt_hpc.commands.sending import Sender
-
-    findings = preflight.check(names, config, partitions, paths)
-    preflight.refuse(findings)
-    for finding in findings:
-        if finding.level == "warning":
-            print(f"warning: {finding.message}", file=sys.stderr)
-    Sender(config, partitions, paths, options.array, options.replace).send(names)
-    return 0
+    return _send(options, names, config, partitions, paths)
 
 
 def _parser() -> Parser:
@@ -82,13 +71,14 @@ def _parser() -> Parser:
     parser.add_argument("--root", help="folder for everything that is written, instead of the partition's")
     parser.add_argument("--array", type=int, default=1, metavar="N", help="share encode and sample among N jobs")
     parser.add_argument("--replace", action="store_true", help="end jobs of these stages that are in the queue already")
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--check", action="store_true", help="look at everything that a start needs; start nothing")
+    instead.add_argument("--dry-run", action="store_true", help="print the plan and the submission; start nothing")
+    instead.add_argument(
         "--rehearse", action="store_true",
-        help="prove on this machine that a killed and resumed training is the undisturbed one; partition: local",
+        help="prove on this machine that a killed and resumed training is the undisturbed one (partition: local)",
     )  # fmt: skip
-    parser.add_argument("--check", action="store_true", help="look at everything that a start needs; start nothing")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and the submission; start nothing")
-    parser.add_argument("--cancel", metavar="RUN", help="have all jobs of a run save and end, and leave the queue")
+    instead.add_argument("--cancel", metavar="RUN", help="have all jobs of a run save and end, and leave the queue")
     return parser
 
 
@@ -130,6 +120,32 @@ def _chosen(
     return [chosen.partition]
 
 
+def _describe(
+    options: Namespace, names: Sequence[str], config: RunConfig, partitions: Sequence[Partition], paths: RunPaths
+) -> int:
+    from vdt_hpc.commands import describing
+    from vdt_hpc.commands.sending import Sender
+
+    print(describing.describe(names, config, partitions, paths, options.array))
+    if partitions[0].executor == "slurm":
+        print("\n".join(Sender(config, partitions, paths, options.array, options.replace).foresee(names)))
+    return 0
+
+
+def _send(
+    options: Namespace, names: Sequence[str], config: RunConfig, partitions: Sequence[Partition], paths: RunPaths
+) -> int:
+    from vdt_hpc.commands.sending import Sender
+
+    findings = preflight.check(names, config, partitions, paths)
+    preflight.refuse(findings)
+    for finding in findings:
+        if finding.level == "warning":
+            print(f"warning: {finding.message}", file=sys.stderr)
+    Sender(config, partitions, paths, options.array, options.replace).send(names)
+    return 0
+
+
 def _check(names: Sequence[str], config: RunConfig, partitions: Sequence[Partition], paths: RunPaths) -> int:
     findings = preflight.check(names, config, partitions, paths)
     print(preflight.render(findings))
@@ -168,7 +184,7 @@ def _cancel(options: Namespace) -> int:
     if options.words or options.partition:
         raise UserError("--cancel takes the name of a run and nothing else but --root")
     root = Path(options.root or load_partition("local").root).expanduser().absolute()
-    cancel(run_paths(find_run(options.cancel, root)))
+    cancel(run_paths(find_run(options.cancel, root, unstarted=True)))
     return 0
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vdt_hpc.commandline import Parser, find_run, is_run, load_partition, run_command, run_paths
-from vdt_hpc.commands import checkpoints, logs, overview, timeline, watching
-from vdt_hpc.commands.looking import Seen, look
-from vdt_hpc.commands.states import UNREADABLE
-from vdt_hpc.commands.witnesses import Slurm
+from vdt_hpc.commands.state import checkpoints, logs, overview, timeline, watching
+from vdt_hpc.commands.state.looking import Seen, look
+from vdt_hpc.commands.state.states import UNREADABLE
+from vdt_hpc.commands.state.witnesses import Slurm
 from vdt_hpc.commands.words import wrapped
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages, strict

@@ -8,7 +8,7 @@ import pytest
 
 from tests.commands.made_runs import CLUSTER, MadeRun
 from vdt_hpc import status
-from vdt_hpc.commands import logs
+from vdt_hpc.commands.state import logs
 
 TRACEBACK = "a warning\nTraceback (most recent call last):\n  File x\nValueError: no\n"
 

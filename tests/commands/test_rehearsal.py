@@ -20,8 +20,9 @@ import pytest
 from tests.jobs import aftermath, made_up
 from vdt_hpc.cluster.job import Outcome
 from vdt_hpc.commandline import load_partition, load_run
-from vdt_hpc.commands import rehearsal, short_run, twins
-from vdt_hpc.commands.scratch import scratch
+from vdt_hpc.commands import rehearsal
+from vdt_hpc.commands.rehearsing import short_run, twins
+from vdt_hpc.commands.rehearsing.scratch import scratch
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.paths import paths_for

@@ -42,7 +42,7 @@ def test_of_two_partitions_the_free_one_trains_and_the_other_job_disappears(site
     assert submissions.ends(site.paths, MISSION)[waits.job] == f"job {trains.job} on a40 started first"
 
     again = site.command("train", partitions="a40,a100")
-    assert f"in the queue of a40 already, as job {trains.job} (RUNNING)" in again.stdout
+    assert f"is in the queue already: job {trains.job}, train on a40 (RUNNING)" in again.stdout
     assert len(site.submitted()) == 2
 
     job_tasks(cluster)[0].kill(signal.SIGKILL)
@@ -53,6 +53,9 @@ def test_of_two_partitions_the_free_one_trains_and_the_other_job_disappears(site
 
     site.wait_for_legs(2)
 
+    shown = site.command("train", "--dry-run", partitions="a100").stdout
+    fate = "would go on until the new one starts, and hand the run over"
+    assert shown.splitlines()[-1] == f"job {trains.job}, train on a40 (RUNNING): {fate}"
     moved = site.launch("a100")
     cancelled = site.command("--cancel", "tiny")
     assert cancelled.returncode == 0, cancelled.stderr
@@ -90,7 +93,7 @@ def test_auto_goes_where_there_is_room_and_says_why(site):
     assert "chosen: a40, which starts first: now, a100 in " in done.stdout, done.stdout + done.stderr
     (job,) = site.submitted()
     assert job.partition == "a40"
-    assert "is in the queue of a40 already" in site.command("train", "--partition", where).stdout
+    assert f"is in the queue already: job {job.job}, train on a40" in site.command("train", "--partition", where).stdout
 
 
 def test_what_would_never_start_is_refused_before_it_is_queued(site):

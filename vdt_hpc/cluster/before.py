@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         Turn(folder, job).take()
     except NotWanted as reason:
         print(f"this job leaves: {reason}", flush=True)
+        notes.note_end(folder, job, slurm.own_restart(), str(reason), outside=True)
         queue.cancel([job])  # neither well nor badly ended: what waits for it waits for the job that goes on
         return LEAVE
     except UserError as error:

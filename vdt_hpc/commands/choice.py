@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from vdt_hpc.cluster import queue, snapshot
 from vdt_hpc.commands import run_state
 from vdt_hpc.commands import site as sites
-from vdt_hpc.commands.explanation import explain
-from vdt_hpc.commands.options import Option, best
+from vdt_hpc.commands.choosing.explanation import explain
+from vdt_hpc.commands.choosing.options import Option, best
+from vdt_hpc.commands.choosing.speed import Speeds
 from vdt_hpc.commands.run_state import RunState
-from vdt_hpc.commands.speed import Speeds
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition

@@ -13,7 +13,7 @@ from vdt_hpc.cluster import queue
 from vdt_hpc.commands import run_state
 from vdt_hpc.commands import site as sites
 from vdt_hpc.commands.checks import disk, inputs, lineage, place
-from vdt_hpc.commands.findings import Finding, fault, refuse, render
+from vdt_hpc.commands.checks.findings import Finding, fault, refuse, render
 from vdt_hpc.commands.site import Site
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition

@@ -14,10 +14,10 @@ from vdt_hpc import files
 from vdt_hpc.cluster.job import StageJob
 from vdt_hpc.cluster.local import StageFailed, Watch, run_local
 from vdt_hpc.cluster.local_tasks import LocalTasks, stop_requests
-from vdt_hpc.commands import short_run, twins
-from vdt_hpc.commands.scratch import scratch
-from vdt_hpc.commands.short_run import NUM_UPDATES, NUM_UPDATES_BEFORE_KILL, ShortRun
-from vdt_hpc.commands.twins import Trace, Verdict
+from vdt_hpc.commands.rehearsing import short_run, twins
+from vdt_hpc.commands.rehearsing.scratch import scratch
+from vdt_hpc.commands.rehearsing.short_run import NUM_UPDATES, NUM_UPDATES_BEFORE_KILL, ShortRun
+from vdt_hpc.commands.rehearsing.twins import Trace, Verdict
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition

@@ -90,6 +90,31 @@ class Sender:
             self._make_room(stage, sent)
             wait_for = dependency.any_of(job.job for job in [*stage.kept.values(), *sent])
 
+    def foresee(self, names: Sequence[str]) -> list[str]:
+        """What would become of the jobs of some stages that are in the queue, a line for each.
+
+        Raises:
+            UserError: as for `send`.
+        """
+        lines = []
+        for stage in map(self._look, names):
+            for number in stage.kept:
+                lines.append(f"{self._describe(stage, number)}: stays, and nothing new would be sent to its partition")
+            for number in stage.others:
+                if not stage.runs(number):
+                    fate = "would be cancelled"
+                elif self._anew:
+                    fate = "would be asked to save and end"
+                else:
+                    fate = "would go on until the new one starts, and hand the run over"
+                lines.append(f"{self._describe(stage, number)}: {fate}")
+        return lines
+
+    def _describe(self, stage: _Stage, number: str) -> str:
+        job = {**stage.kept, **stage.others}[number]
+        states = ", ".join(dict.fromkeys(task.state for task in stage.tasks[number]))
+        return f"job {number}, {stage.name} on {job.partition} ({states})"
+
     def _look(self, name: str) -> _Stage:
         """See what of a stage is in the queue."""
         rivals = StageJob.everywhere(name, self._config, self._partitions, self._paths, self._command)
@@ -149,9 +174,8 @@ class Sender:
 
     def _tell(self, stage: _Stage, sent: Sequence[Submission], wait_for: str) -> None:
         what = f"{stage.name} of {self._config.name}"
-        for number, job in stage.kept.items():
-            state = ", ".join(dict.fromkeys(task.state for task in stage.tasks[number]))
-            print(f"{what} is in the queue of {job.partition} already, as job {number} ({state})")
+        for number in stage.kept:
+            print(f"{what} is in the queue already: {self._describe(stage, number)}")
         for job in sent:
             waits = f", after job {' or '.join(dependency.jobs_in(wait_for))}" if wait_for else ""
             array = f" (an array of {job.array})" if job.array > 1 else ""

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from vdt_hpc.commands.findings import Finding, fault, ok, warning
+from vdt_hpc.commands.checks.findings import Finding, fault, ok, warning
 from vdt_hpc.commands.run_state import RunState
 from vdt_hpc.commands.words import amount
 from vdt_hpc.experiment.config import RunConfig

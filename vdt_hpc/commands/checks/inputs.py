@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vdt_hpc.commands.findings import Finding, fault, ok, warning
+from vdt_hpc.commands.checks.findings import Finding, fault, ok, warning
 from vdt_hpc.commands.run_state import RunState
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import weights

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vdt_hpc.commands.findings import Finding, fault, ok, warning
+from vdt_hpc.commands.checks.findings import Finding, fault, ok, warning
 from vdt_hpc.commands.run_state import RunState
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from vdt_hpc.cluster import snapshot
 from vdt_hpc.commands import site as sites
-from vdt_hpc.commands.findings import Finding, fault, ok, warning
+from vdt_hpc.commands.checks.findings import Finding, fault, ok, warning
 from vdt_hpc.commands.history import History, largest_save
 from vdt_hpc.commands.site import Site
 from vdt_hpc.commands.words import amount, moment

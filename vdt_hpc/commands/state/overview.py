@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from vdt_hpc.commands import states
-from vdt_hpc.commands.attempts import Attempt
-from vdt_hpc.commands.facts import Facts
-from vdt_hpc.commands.looking import Seen
-from vdt_hpc.commands.states import PENDING, REQUEUED, RUNNING, State
+from vdt_hpc.commands.state import states
+from vdt_hpc.commands.state.attempts import Attempt
+from vdt_hpc.commands.state.facts import Facts
+from vdt_hpc.commands.state.looking import Seen
+from vdt_hpc.commands.state.states import PENDING, REQUEUED, RUNNING, State
 from vdt_hpc.commands.words import age, fitted, now, short, span, speed, when, wrapped
 
 NAME_COLUMNS = 12, 24

@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 
 from vdt_hpc import files
-from vdt_hpc.commands import attempts
-from vdt_hpc.commands.attempts import Attempt
+from vdt_hpc.commands.state import attempts
+from vdt_hpc.commands.state.attempts import Attempt
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import strict
 from vdt_hpc.experiment.config import RunConfig

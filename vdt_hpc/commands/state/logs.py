@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 from vdt_hpc import files
-from vdt_hpc.commands.attempts import Attempt
-from vdt_hpc.commands.looking import Seen, look
-from vdt_hpc.commands.overview import describe
-from vdt_hpc.commands.states import COMPLETE, RUNNING, STOPPING, UNREADABLE
-from vdt_hpc.commands.witnesses import Slurm
+from vdt_hpc.commands.state.attempts import Attempt
+from vdt_hpc.commands.state.looking import Seen, look
+from vdt_hpc.commands.state.overview import describe
+from vdt_hpc.commands.state.states import COMPLETE, RUNNING, STOPPING, UNREADABLE
+from vdt_hpc.commands.state.witnesses import Slurm
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import RunPaths
 

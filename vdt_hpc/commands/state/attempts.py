@@ -16,8 +16,8 @@ from pathlib import Path
 
 from vdt_hpc import files
 from vdt_hpc.cluster import submissions
-from vdt_hpc.commands import states
-from vdt_hpc.commands.states import State
+from vdt_hpc.commands.state import states
+from vdt_hpc.commands.state.states import State
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.files import Json

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vdt_hpc.commands.speed import Speed
+from vdt_hpc.commands.choosing.speed import Speed
 from vdt_hpc.experiment.partition import Partition
 
 SAME_S = 60.0

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vdt_hpc import files
-from vdt_hpc.commands import facts, judging
-from vdt_hpc.commands.attempts import Attempt
-from vdt_hpc.commands.facts import Facts
-from vdt_hpc.commands.states import UNREADABLE, State
-from vdt_hpc.commands.witnesses import Slurm
+from vdt_hpc.commands.state import facts, judging
+from vdt_hpc.commands.state.attempts import Attempt
+from vdt_hpc.commands.state.facts import Facts
+from vdt_hpc.commands.state.states import UNREADABLE, State
+from vdt_hpc.commands.state.witnesses import Slurm
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import RunPaths
 

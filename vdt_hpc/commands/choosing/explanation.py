@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vdt_hpc.commands.options import SAME_S, Option, best
+from vdt_hpc.commands.choosing.options import SAME_S, Option, best
 from vdt_hpc.commands.words import columns, moment, span
 
 

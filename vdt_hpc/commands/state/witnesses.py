@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from vdt_hpc.cluster import queue
 from vdt_hpc.cluster.queue import QueuedJob
-from vdt_hpc.commands import states
-from vdt_hpc.commands.facts import Facts
+from vdt_hpc.commands.state import states
+from vdt_hpc.commands.state.facts import Facts
 
 ASK_AGAIN_S = 60.0
 """Accounting that gave no answer is left in peace for so long."""

@@ -10,11 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from vdt_hpc import slurm
-from vdt_hpc.commands import states
-from vdt_hpc.commands.attempts import Attempt
-from vdt_hpc.commands.facts import Facts
-from vdt_hpc.commands.states import CANCELLED, COMPLETE, FAILED, KILLED, RUNNING, STOPPED, STOPPING, UNKNOWN, State
-from vdt_hpc.commands.witnesses import Answers
+from vdt_hpc.commands.state import states
+from vdt_hpc.commands.state.attempts import Attempt
+from vdt_hpc.commands.state.facts import Facts
+from vdt_hpc.commands.state.states import (
+    CANCELLED,
+    COMPLETE,
+    FAILED,
+    KILLED,
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    UNKNOWN,
+    State,
+)
+from vdt_hpc.commands.state.witnesses import Answers
 from vdt_hpc.commands.words import span
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.store.ledger import KILLED as LEFT_NO_WORD

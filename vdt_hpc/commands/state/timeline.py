@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from vdt_hpc.commands.attempts import Attempt
-from vdt_hpc.commands.facts import Facts
-from vdt_hpc.commands.looking import Seen
-from vdt_hpc.commands.overview import describe
-from vdt_hpc.commands.states import PENDING, REQUEUED, RUNNING, STOPPING
+from vdt_hpc.commands.state.attempts import Attempt
+from vdt_hpc.commands.state.facts import Facts
+from vdt_hpc.commands.state.looking import Seen
+from vdt_hpc.commands.state.overview import describe
+from vdt_hpc.commands.state.states import PENDING, REQUEUED, RUNNING, STOPPING
 from vdt_hpc.commands.words import now, span, wrapped
 from vdt_hpc.store.ledger import KILLED as LEFT_NO_WORD
 from vdt_hpc.store.ledger import Leg
