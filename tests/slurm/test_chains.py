@@ -22,6 +22,7 @@ PLACE = (
     "max_clips_per_gpu: 6\n"
 )
 COPIES = 10
+BRIEF = ("train.total_clips=6", "train.num_strips=0", "sample.num_clips=20", "sample.tasks=[unconditional]")
 
 
 class Chain:
@@ -49,6 +50,10 @@ class Chain:
         """The last job that was submitted for a stage."""
         return submissions.read(self.paths, "mission", stage)[-1]
 
+    def folder(self, stage):
+        """Where a stage's jobs leave their logs."""
+        return self.paths.jobs_of(stage, "mission")
+
     def logs(self):
         return "\n".join(path.read_text()[-1500:] for path in sorted(self.paths.jobs.rglob("*_log.*")))
 
@@ -60,7 +65,7 @@ def frames(pipeline, tmp_path_factory):
     root = tmp_path_factory.mktemp("frames")
     for path in made.rglob("*_leftImg8bit.png"):
         split, city = path.parts[-3:-1]
-        for copy in range(COPIES if split == "train" else 1):
+        for copy in range(1 if split == "val" else COPIES):
             name = city + "x" * copy
             target = root / "leftImg8bit_sequence" / split / name / path.name.replace(city, name, 1)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +81,7 @@ def chain(cluster, tmp_path, frames):
 def test_an_encode_array_that_is_killed_twice_makes_the_same_latents(chain, alone):
     """The second time Slurm refuses the requeue: what waits for the array also waits for the job that goes on."""
     cluster = chain.cluster
-    said = chain.launch("encode", "train", "--array", "3", "train.total_clips=6", "train.num_strips=0")
+    said = chain.launch("encode", "train", "sample", "--array", "3", *BRIEF)
     array = chain.sent("encode")
     assert f"as job {array.job} (an array of 3)" in said
     shards = lambda: list(chain.paths.latents.glob("train-*.h5"))  # noqa: E731
@@ -91,12 +96,18 @@ def test_an_encode_array_that_is_killed_twice_makes_the_same_latents(chain, alon
     wait_until(lambda: not in_queue(cluster), 120, chain.logs)
 
     manifest = files.read_json(chain.paths.latents / "manifest.json")
-    assert len(manifest["shards"]) == 2 * COPIES + 2
+    assert len(manifest["shards"]) == 2 * COPIES + 1 + COPIES
     assert manifest == alone
-    share, train = chain.sent("encode"), chain.sent("train")
+    share, train, sample = (chain.sent(stage) for stage in ("encode", "train", "sample"))
     assert (share.is_share, share.continues.partition("_")[0]) == (True, array.job)
     assert share.job in train.dependency
     assert cluster.job_state(train.job) == "COMPLETED", chain.logs()
+
+    (samples,) = chain.paths.samples.glob("*/samples.json")
+    assert files.read_json(samples)["num_clips"] == 2 * COPIES
+    assert len(list(samples.parent.glob("part-*.h5"))) == 3
+    written = [(chain.folder("sample") / f"{task}_0_log.out").read_text() for task in sample.tasks]
+    assert all("sample unconditional: " in text for text in written), written
 
 
 @pytest.fixture(scope="module")

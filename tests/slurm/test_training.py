@@ -156,13 +156,15 @@ def test_a_job_that_finishes_nothing_new_is_not_started_for_ever(site):
     assert "1 restart(s) in a row have finished nothing new" in site.logs()
 
 
-def test_as_an_ordinary_user(cluster, tmp_path):
-    if cluster.ordinary_user is None:
+def test_requeued_by_hand_as_an_ordinary_user(cluster, reference):
+    user = cluster.ordinary_user
+    if user is None:
         pytest.skip("only root's daemons run jobs of other users")
-    site = Site(
-        cluster, cluster.home(cluster.ordinary_user) / "site", user=cluster.ordinary_user, train__total_clips=60
-    )
+    site = Site(cluster, cluster.home(user) / "site", user=user)
     job = site.launch("a40")
-    site.wait_for(job, "COMPLETED", timeout=60)
-    assert (site.paths.run / "jobs.jsonl").owner() == cluster.ordinary_user
-    assert site.legs()[-1].why == "complete"
+    site.wait_for_clips(100)
+    cluster.run("scontrol", "requeue", job, user=user)
+    site.wait_for(job, "COMPLETED", timeout=90)
+    assert site.paths.ledger.owner() == user
+    assert [leg.why for leg in site.legs()] == ["requeued by somebody", "complete"]
+    assert_as_undisturbed(site.paths, reference)

@@ -10,12 +10,20 @@ leave the queue. One that replaces another, though, takes the run over from it w
 
 import datetime
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 
 from vdt_hpc import files
+from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.files import Json
+
+_NEEDED = {
+    "submitted": {"job", "stage", "partition", "command", "time"},
+    "waits": {"job", "dependency"},
+    "ended": {"jobs", "why"},
+}
+"""What a line of each kind must have."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +99,13 @@ def note_end(paths: RunPaths, jobs: Iterable[str], cluster: str, why: str) -> No
 
 
 def read(paths: RunPaths, cluster: str, stage: str | None = None) -> list[Submission]:
-    """Jobs that were submitted for a run on a cluster, for one stage or all, oldest first."""
+    """Jobs that were submitted for a run on a cluster, for one stage or all, oldest first.
+
+    Raises:
+        UserError: the list is damaged.
+    """
     found: dict[str, Submission] = {}
-    for line in files.read_json_lines(paths.submissions)[0]:
-        if line.get("cluster") != cluster:
-            continue
+    for line in _lines(paths, cluster):
         if line.get("event") == "submitted":
             found[line["job"]] = _from_json(line)
         elif line.get("event") == "waits" and line["job"] in found:
@@ -104,14 +114,19 @@ def read(paths: RunPaths, cluster: str, stage: str | None = None) -> list[Submis
 
 
 def ends(paths: RunPaths, cluster: str) -> Mapping[str, str]:
-    """Job -> why somebody wanted it to end."""
-    lines = files.read_json_lines(paths.submissions)[0]
-    return {
-        job: str(line["why"])
-        for line in lines
-        if line.get("event") == "ended" and line.get("cluster") == cluster
-        for job in line["jobs"]
-    }
+    """Job -> why somebody wanted it to end; a cluster that was set up anew may use a job's number again.
+
+    Raises:
+        UserError: the list is damaged.
+    """
+    found: dict[str, str] = {}
+    for line in _lines(paths, cluster):
+        if line.get("event") == "submitted":
+            for job in (line["job"], *_from_json(line).tasks):
+                found.pop(job, None)
+        elif line.get("event") == "ended":
+            found.update(dict.fromkeys(line["jobs"], str(line["why"])))
+    return found
 
 
 def replaced_by(submission: Submission, sent: Iterable[Submission]) -> set[str]:
@@ -126,6 +141,19 @@ def replaced_by(submission: Submission, sent: Iterable[Submission]) -> set[str]:
         if each.job != submission.job and each.continues in replaced:
             replaced.add(each.job)
     return replaced
+
+
+def _lines(paths: RunPaths, cluster: str) -> Iterator[Json]:
+    """The lines about a cluster's jobs."""
+    for line in files.read_json_lines(paths.submissions)[0]:
+        if line.get("cluster") != cluster:
+            continue
+        missing = _NEEDED.get(str(line.get("event")), set()) - line.keys()
+        if missing:
+            raise UserError(
+                f"{paths.submissions} is damaged: a line has no {', '.join(sorted(missing))}; mend it by hand"
+            )
+        yield line
 
 
 def _from_json(line: Json) -> Submission:
