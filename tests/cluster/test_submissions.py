@@ -10,11 +10,11 @@ from vdt_hpc.cluster.submissions import Submission
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import paths_for
 
+DEFAULTS = {"stage": "train", "partition": "a40", "cluster": "here", "command": "c", "time": "t"}
+
 
 def job(number, **fields):
-    return Submission(**{
-        "job": str(number), "stage": "train", "partition": "a40", "cluster": "here", "command": "c", "time": "t", **fields,
-    })  # fmt: skip
+    return Submission(job=str(number), **DEFAULTS | fields)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tests.jobs import aftermath, made_up, ranks
 from tests.slurm.daemons import wait_until
 from tests.slurm.site import CHANGES, Site, job_tasks
 
-LONG = {"train__total_clips": 3_000, "train__checkpoint_every_clips": 3_000, "train__val_every_clips": 3_000}
+LONG = {"train__total_clips": 4_800, "train__checkpoint_every_clips": 4_800, "train__val_every_clips": 4_800}
 CHECKPOINT, BATCH = CHANGES["train__checkpoint_every_clips"], CHANGES["batch__global_clips"]
 
 
@@ -48,7 +48,7 @@ def assert_as_undisturbed(paths, reference):
 def test_on_after_the_time_limit_to_the_other_partition_and_back(cluster, tmp_path, long_reference):
     """Five tasks until the time limit; again, by themselves; four on the other partition; five again, to the end."""
     site = Site(cluster, tmp_path, {"a100": 5, "a40": 4}, **LONG)
-    site.write_partition("a100", 5, timeout_min=1, save_margin_s=50)
+    site.write_partition("a100", 5, timeout_min=1, save_margin_s=38)  # 22 s, start included
     first = site.launch("a100")
     site.wait_for_legs(2)
     site.write_partition("a100", 5)
