@@ -26,7 +26,7 @@ demo: $(INSTALLED)
 	$(BIN)/python -m vdt_hpc.launch streets encode train sample evaluate report --run streets --partition local
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -15,13 +15,6 @@ from tests.commands.made_runs import StandIn
 HOME = Path(__file__).parents[1]
 
 
-def pytest_collection_modifyitems(items):
-    """With two processes (`make test`), one takes all tests on Slurm, which wait a lot; the others go file by file."""
-    for item in items:
-        is_slurm = item.path.parent.name == "slurm"
-        item.add_marker(pytest.mark.xdist_group("slurm" if is_slurm else str(item.path)))
-
-
 def _as_from_a_terminal():
     """A shell in the background has Ctrl-C ignored, nohup a closed terminal, and children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -45,6 +45,12 @@ def final_state(paths):
     return {part: found.load(part) for part in checkpoint.PARTS}
 
 
+def state_at(paths, clips):
+    """Tensors of the checkpoint at a position, by part."""
+    found = checkpoint.read(paths.checkpoints / checkpoint.folder_name(clips))
+    return {part: found.load(part) for part in checkpoint.PARTS}
+
+
 def newest_clips(paths):
     """Position of the newest checkpoint, 0 where there is none."""
     found = newest(paths)

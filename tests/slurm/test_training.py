@@ -8,8 +8,10 @@ import pytest
 from tests.jobs import aftermath, made_up, ranks
 from tests.slurm.daemons import wait_until
 from tests.slurm.site import CHANGES, Site, job_tasks
+from vdt_hpc.store.checkpoint import folder_name
 
-LONG = {"train__total_clips": 4_800, "train__checkpoint_every_clips": 4_800, "train__val_every_clips": 4_800}
+LONG = {"train__total_clips": 3_000, "train__val_every_clips": 3_000}
+ENDLESS = {"train__total_clips": 60_000, "train__checkpoint_every_clips": 1_200, "train__keep_checkpoints": 50}
 CHECKPOINT, BATCH = CHANGES["train__checkpoint_every_clips"], CHANGES["batch__global_clips"]
 
 
@@ -36,26 +38,34 @@ def site(cluster, tmp_path):
     return Site(cluster, tmp_path)
 
 
+def assert_close(state, reference):
+    """The same weights, but for rounding."""
+    distances = aftermath.distances(state, reference)
+    assert max(distances["model"], distances["ema"]) < 1e-3, distances
+
+
 def assert_as_undisturbed(paths, reference):
     """Examples and weights are those of the other run, but for rounding."""
     losses = aftermath.curve(paths, "train", "loss")
     assert losses == pytest.approx(aftermath.curve(reference, "train", "loss"), rel=1e-5)
-    distances = aftermath.distances(aftermath.final_state(paths), aftermath.final_state(reference))
-    assert max(distances["model"], distances["ema"]) < 1e-3, distances
+    assert_close(aftermath.final_state(paths), aftermath.final_state(reference))
     assert aftermath.positions(paths, "end") == [paths.config.train.total_clips]
 
 
-def test_on_after_the_time_limit_to_the_other_partition_and_back(cluster, tmp_path, long_reference):
-    """Five tasks until the time limit; again, by themselves; four on the other partition; five again, to the end."""
-    site = Site(cluster, tmp_path, {"a100": 5, "a40": 4}, **LONG)
-    site.write_partition("a100", 5, timeout_min=1, save_margin_s=38)  # 22 s, start included
+def test_on_after_the_time_limit_to_the_other_partition_and_back(cluster, tmp_path):
+    """Five tasks until the time limit; again, by themselves; four on the other partition; five again."""
+    site = Site(cluster, tmp_path, {"a100": 5, "a40": 4}, **ENDLESS)
+    site.write_partition("a100", 5, timeout_min=1, save_margin_s=25)  # 35 s, start included
     first = site.launch("a100")
-    site.wait_for_legs(2)
+    site.wait_for_legs(2, seconds=120)
     site.write_partition("a100", 5)
     second = site.launch("a40")
     wait_until(lambda: site.legs()[-1].job == f"{second}-0", 90, site.logs)
     third = site.launch("a100")
-    site.wait_for(third, "COMPLETED", timeout=120)
+    wait_until(lambda: site.legs()[-1].job == f"{third}-0", 90, site.logs)
+    compared_at = (site.legs()[-1].first_clips // 1_200 + 1) * 1_200
+    wait_until((site.paths.checkpoints / folder_name(compared_at)).exists, 90, site.logs)
+    site.command("--cancel", "tiny")
 
     legs = site.legs()
     *on_first, there, back = legs
@@ -64,10 +74,21 @@ def test_on_after_the_time_limit_to_the_other_partition_and_back(cluster, tmp_pa
     assert {leg.why for leg in on_first} <= {"the time limit", f"moved to job {second} on a40"}
     assert on_first[0].why == "the time limit"
     assert (there.job, there.why) == (f"{second}-0", f"moved to job {third} on a100")
-    assert (back.job, back.why) == (f"{third}-0", "complete")
+    assert (back.job, back.why) == (f"{third}-0", "cancelled by launch --cancel")
     assert [leg.world_size for leg in legs] == [5] * len(on_first) + [4, 5]
     assert {leg.lost_clips for leg in legs} == {0}
-    assert_as_undisturbed(site.paths, long_reference)
+
+    changes = CHANGES | ENDLESS
+    reference = made_up.write_latents(made_up.config(**changes), made_up.partition(tmp_path / "reference"))
+    alone = ranks.Ranks(tmp_path / "reference", changes)
+    alone.wait_for((reference.checkpoints / folder_name(compared_at)).exists)
+    alone.kill()
+    curves = [aftermath.curve(paths, "train", "loss") for paths in (site.paths, reference)]
+    losses, expected = ({clips: loss for clips, loss in curve.items() if clips <= compared_at} for curve in curves)
+    assert len(losses) == compared_at / BATCH
+    assert losses == pytest.approx(expected, rel=1e-5)
+    states = [aftermath.state_at(paths, compared_at) for paths in (site.paths, reference)]
+    assert_close(*states)
 
 
 def test_preempted_with_grace_it_loses_nothing_and_runs_the_code_of_its_submission(cluster, tmp_path, reference):
@@ -103,7 +124,7 @@ def test_preempted_without_grace_it_loses_one_save_interval_at_most(request, kin
 
 
 def test_through_deaths_of_daemons_and_of_its_node(cluster, tmp_path, long_reference):
-    site = Site(cluster, tmp_path, **LONG | {"train__checkpoint_every_clips": CHECKPOINT})
+    site = Site(cluster, tmp_path, **LONG)
     job = site.launch("a100")
     site.wait_for_clips(100)
     cluster.kill_slurmd("gpu-a100")
