@@ -20,25 +20,32 @@ HOME = Path(__file__).parents[2]
 
 
 def counted(config, num_clips):
-    """Operations per clip that torch sees in a forward pass on the CPU, where attention is two matrix products."""
+    """Operations that torch sees in a forward pass on the CPU, where attention is two matrix products."""
     model, channels, side = vdt.build(config, 0), config.autoencoder.latent_channels, config.latent_height
     x = torch.zeros(num_clips, config.model.num_frames, channels, side, side)
     with FlopCounterMode(display=False) as counter:
-        model(x, torch.zeros(num_clips))
-    return counter.get_total_flops() / num_clips
+        model(x, torch.zeros(num_clips), torch.ones(num_clips, config.model.num_frames, 1, 1, 1))
+    return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("changes", [{}, {"depth": 3}, {"width": 48, "num_heads": 3}, {"patch_size": 1}])
+CHANGES = [
+    [], ["model.depth=3"], ["model.width=48", "model.num_heads=3"], ["model.patch_size=1"], ["model.mask_channel=true"],
+    ["model.frame_times=true", "model.depth=2"], ["model.qk_norm=true"], ["model.zero_temporal=true"],
+    ["diffusion.variance=fixed"], ["model.mask_channel=true", "model.qk_norm=true", "diffusion.variance=fixed"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=" ".join)
 def test_it_counts_what_the_model_computes(changes):
-    smoke = load_run("smoke")
-    config = smoke.model_copy(update={"model": smoke.model.model_copy(update=changes)})
-    for num_clips in (1, 2):
-        assert forward_flops(config) == counted(config, num_clips)
+    config = load_run("smoke", changes)
+    one, two = counted(config, 1), counted(config, 2)
+    assert forward_flops(config) == two - one
+    assert (one == two - one) == (not config.model.frame_times)  # those share a row of time 0
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
 def test_weights_and_checkpoints_are_as_large_as_the_trainers(tmp_path, precision):
-    config = made_up.config(train__precision=precision, model__depth=2)
+    config = made_up.config(train__precision=precision, model__depth=2, model__qk_norm=precision == "bf16")
     plan = plan_batch(config.batch, made_up.partition(tmp_path))
     trainer = Trainer(config, plan, ProcessGroup(Task(), tmp_path))
     assert num_parameters(config) == sum(each.numel() for each in trainer.model.parameters() if each.requires_grad)
@@ -46,10 +53,9 @@ def test_weights_and_checkpoints_are_as_large_as_the_trainers(tmp_path, precisio
     assert checkpoint_bytes(config) == sum(tensor.nbytes for tensor in tensors)  # but for AdamW's counts of steps
 
 
-@pytest.mark.parametrize("changes", [{}, {"depth": 3}, {"width": 48, "num_heads": 3}, {"patch_size": 1}])
+@pytest.mark.parametrize("changes", CHANGES, ids=" ".join)
 def test_the_number_of_parameters_follows_the_model(changes):
-    smoke = load_run("smoke")
-    config = smoke.model_copy(update={"model": smoke.model.model_copy(update=changes)})
+    config = load_run("smoke", changes)
     assert num_parameters(config) == sum(each.numel() for each in vdt.build(config).parameters())
 
 

@@ -65,7 +65,7 @@ def test_a_wrong_type_names_field_value_and_expected_type(write):
     [
         ("train.total_clips=1.5", "train.total_clips is 1.5 (number); expected integer"),
         ("train.total_clips=true", "train.total_clips is True (true/false); expected integer"),
-        ("train.precision=fp8", "expected 'fp32', 'bf16' or 'fp64'"),
+        ("train.precision=fp8", "expected 'fp32', 'tf32', 'bf16' or 'fp64'"),
         ("optim.lr=-1", "greater than 0"),
         ("optim.lr=.nan", "expected"),
         ("optim=3", "optim is 3"),

@@ -9,14 +9,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from vdt_hpc.experiment import window_plan
 from vdt_hpc.experiment.data_config import (
     AutoencoderConfig,
     AutoencoderTrainingConfig,
     DataConfig,
     StreetsConfig,
 )
+from vdt_hpc.experiment.model_config import DiffusionConfig, InitConfig, ModelConfig
+from vdt_hpc.experiment.sample_config import FLOW_SAMPLERS, SampleConfig
 from vdt_hpc.experiment.section import (
     HOW,
+    OPTION,
     WHERE,
     Fraction,
     NonNegativeFloat,
@@ -25,72 +29,11 @@ from vdt_hpc.experiment.section import (
     PositiveInt,
     Section,
 )
+from vdt_hpc.experiment.tasks_config import TasksConfig
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-TaskName = Literal["prediction", "unconditional"]
-RESERVED_NAMES = ("frames", "latents", "weights", "autoencoders")
-
-
-class ModelConfig(Section):
-    """The video diffusion transformer (VDT, arXiv 2305.13311, table 1)."""
-
-    width: PositiveInt = 1152
-    """Width D of a token; a multiple of `num_heads` and of 4."""
-    depth: PositiveInt = 28
-    """Number of transformer blocks."""
-    num_heads: PositiveInt = 16
-    """Attention heads, spatial and temporal."""
-    patch_size: PositiveInt = 2
-    """Latent cells along one side of a token."""
-    num_frames: PositiveInt = 30
-    """Frames T that the model sees at once; at most `data.frames_per_clip`."""
-
-    @model_validator(mode="after")
-    def _divisible(self) -> "ModelConfig":
-        if self.width % self.num_heads or self.width % 4:
-            raise ValueError(f"width {self.width} must be a multiple of num_heads {self.num_heads} and of 4")
-        return self
-
-
-class DiffusionConfig(Section):
-    """The forward process and the loss."""
-
-    num_train_steps: PositiveInt = 1000
-    """Diffusion times; all of them are trained."""
-    beta_start: PositiveFloat = 1e-4
-    """First beta of the linear schedule."""
-    beta_end: PositiveFloat = 0.02
-    """Last beta of the linear schedule."""
-    prediction: Literal["noise", "velocity"] = "noise"
-    """What the model says: `noise`, as published, or `velocity` (arXiv 2202.00512, appendix D), which learns the
-    coarse picture in far fewer updates."""
-
-
-class TasksConfig(Section):
-    """The mix of mask-modelling tasks that training draws from, one task per clip."""
-
-    prediction: NonNegativeFloat = 0.8
-    """Weight of prediction: the first frames are given, the rest is generated."""
-    unconditional: NonNegativeFloat = 0.2
-    """Weight of unconditional generation: no frame is given."""
-    prefix_min_frames: PositiveInt = 1
-    """Shortest given prefix of a prediction; drawn uniformly up to `prefix_max_frames`."""
-    prefix_max_frames: PositiveInt = 15
-    """Longest given prefix of a prediction."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> "TasksConfig":
-        if self.prediction + self.unconditional <= 0:
-            raise ValueError("at least one task needs a weight above 0")
-        if self.prefix_min_frames > self.prefix_max_frames:
-            raise ValueError("prefix_min_frames is larger than prefix_max_frames")
-        return self
-
-    def weights(self) -> dict[TaskName, float]:
-        """Probability of each task; they sum to 1."""
-        total = self.prediction + self.unconditional
-        return {"prediction": self.prediction / total, "unconditional": self.unconditional / total}
+RESERVED_NAMES = ("frames", "latents", "weights", "autoencoders", "compiled")
 
 
 class OptimConfig(Section):
@@ -133,9 +76,10 @@ class TrainConfig(Section):
 
     total_clips: PositiveInt = 8_000_000
     """Clips after which training is complete; the cosine ends here."""
-    precision: Literal["fp32", "bf16", "fp64"] = "bf16"
-    """Arithmetic of forward and backward; weights, optimizer and average are fp32 with both of the first. `fp64` makes
-    everything double: slow, for showing that two runs compute the same."""
+    precision: Literal["fp32", "tf32", "bf16", "fp64"] = "bf16"
+    """Arithmetic of forward and backward; weights, optimizer and average are fp32 with all but the last. `tf32`: fp32,
+    but products in TF32 on GPUs that have it. `fp64` makes everything double: slow, for showing that two runs compute
+    the same."""
     checkpoint_every_clips: Annotated[PositiveInt, HOW] = 400_000
     """Clips between two checkpoints."""
     checkpoint_every_min: Annotated[PositiveFloat, HOW] = 20.0
@@ -157,36 +101,7 @@ class TrainConfig(Section):
     num_strips: Annotated[NonNegativeInt, HOW] = 2
     """Validation clips that are drawn each time; 0: none."""
     strip_steps: Annotated[PositiveInt, HOW] = 20
-    """DDIM steps of a film strip."""
-
-
-class SampleConfig(Section):
-    """What is generated from the average weights (stage `sample`)."""
-
-    tasks: tuple[TaskName, ...] = ("prediction", "unconditional")
-    """Tasks to generate for; the length of the tuple is the number of sample sets."""
-    given_frames: PositiveInt = 2
-    """Frames given in prediction."""
-    sampler: Literal["ddpm", "ddim"] = "ddim"
-    """Reverse process."""
-    num_steps: PositiveInt = 50
-    """Steps of the reverse process."""
-    num_clips: PositiveInt = 256
-    """Test clips; all of them where there are fewer."""
-    num_trajectories: PositiveInt = 1
-    """Samples per clip."""
-    seed: NonNegativeInt = 0
-    """Seed of the noise; a clip's noise depends on (seed, task, clip, trajectory) alone."""
-    clips_per_batch: Annotated[PositiveInt, HOW] = 8
-    """Samples that pass the model at once."""
-    decode_frames: Annotated[PositiveInt, HOW] = 30
-    """Frames that pass the autoencoder's decoder at once."""
-
-    @model_validator(mode="after")
-    def _tasks_once(self) -> "SampleConfig":
-        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
-            raise ValueError("tasks must name at least one task, each once")
-        return self
+    """Steps of a film strip: of DDIM, or of Euler where the model says the flow."""
 
 
 class EvaluateConfig(Section):
@@ -212,6 +127,7 @@ class RunConfig(Section):
     autoencoder_training: AutoencoderTrainingConfig | None = None
     """Settings of the stage `autoencoder`; null where the autoencoder is taken as it is."""
     model: ModelConfig = ModelConfig()
+    init: Annotated[InitConfig, OPTION] = InitConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
     tasks: TasksConfig = TasksConfig()
     optim: OptimConfig = OptimConfig()
@@ -228,8 +144,14 @@ class RunConfig(Section):
             raise ValueError("model.num_frames is larger than data.frames_per_clip")
         if self.tasks.prefix_max_frames >= self.model.num_frames:
             raise ValueError("tasks.prefix_max_frames must be smaller than model.num_frames")
-        if self.sample.given_frames >= self.model.num_frames:
-            raise ValueError("sample.given_frames must be smaller than model.num_frames")
+        if self.tasks.completion and self.latent_height < 2:
+            raise ValueError("tasks.completion needs latents of more than one cell; raise data.frame_height_px")
+        self.sample.check(self.tasks, self.model.num_frames)
+        if (self.sample.sampler in FLOW_SAMPLERS) != (self.diffusion.prediction == "flow"):
+            raise ValueError(
+                f"sample.sampler {self.sample.sampler} does not go with diffusion.prediction "
+                f"{self.diffusion.prediction}: flow takes {' or '.join(FLOW_SAMPLERS)}, the others take the others"
+            )
         cell_px = self.autoencoder.downsampling * self.model.patch_size
         if self.data.frame_height_px % cell_px:
             raise ValueError(
@@ -237,6 +159,42 @@ class RunConfig(Section):
                 "(autoencoder.downsampling x model.patch_size)"
             )
         return self
+
+    @model_validator(mode="after")
+    def _rolls(self) -> "RunConfig":
+        """Samples longer than the model's window need what their windows ask of it."""
+        sample, window = self.sample, self.model.num_frames
+        if sample.num_frames is None or sample.num_frames == window:
+            return self
+        if sample.num_frames < window:
+            raise ValueError(f"sample.num_frames {sample.num_frames} is less than the model's {window}; leave it out")
+        fewest, most = self.tasks.prefix_min_frames, self.tasks.prefix_max_frames
+        if not fewest <= self.overlap_frames <= most:
+            raise ValueError(
+                f"the windows of sample.num_frames {sample.num_frames} overlap by {self.overlap_frames} frames, but "
+                f"training gives {fewest} to {most}; set sample.overlap_frames"
+            )
+        for task in sample.tasks:
+            what = f"sample.tasks: {task} of sample.num_frames {sample.num_frames}"
+            if task in ("interpolation", "completion"):
+                raise ValueError(f"{what}, but its given frames fill one window of {window}; leave out num_frames")
+            given = sample.given(task, sample.num_frames)
+            if given and given[-1] >= self.data.frames_per_clip:
+                raise ValueError(
+                    f"{what} is given frame {given[-1]}, but clips have {self.data.frames_per_clip} "
+                    "(data.frames_per_clip); lower num_frames or given_frame"
+                )
+            first, *others = window_plan.plan(sample.num_frames, window, self.overlap_frames, given)
+            if any(frames.start < first.start for frames in others) and not self.tasks.backward:
+                raise ValueError(f"{what} rolls backwards, which is never trained; give tasks.backward a weight")
+            if any(frames.start > first.start for frames in others) and not self.tasks.prediction:
+                raise ValueError(f"{what} rolls on by prediction, which is never trained; give it a weight in tasks")
+        return self
+
+    @property
+    def overlap_frames(self) -> int:
+        """Frames that a window of a long sample is given of the one before it."""
+        return self.sample.overlap_frames or self.sample.given_frames
 
     @property
     def latent_height(self) -> int:

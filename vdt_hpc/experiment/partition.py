@@ -53,6 +53,11 @@ class Partition(Section):
     """Dense bf16 peak of one GPU in TFLOP/s, for the model's share of it; null: not stated."""
     max_clips_per_gpu: PositiveInt = 8
     """Clips that one task's micro-batch may hold."""
+    activation_checkpointing: bool = False
+    """Keep only the input of each block and compute the rest again in the backward pass: about a third slower, a
+    fraction of the memory, the same numbers."""
+    compile: bool = False
+    """Compile the model's block with torch.compile, once for all layers; what was compiled is kept under the root."""
     latents_memory_gb: PositiveFloat | None = None
     """Memory of one node in GB that the training latents may take; what does not fit is read clip by clip. Null: half
     of what is free."""

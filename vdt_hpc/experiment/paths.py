@@ -39,6 +39,11 @@ class RunPaths:
         return Path(self.config.data.root).expanduser().absolute()
 
     @property
+    def compiled(self) -> Path:
+        """Folder of what torch.compile has made of the models' blocks, shared by all runs."""
+        return self.root / "compiled"
+
+    @property
     def latents(self) -> Path:
         """Folder of the latents' shards and manifest."""
         return self.root / "latents" / f"{self.config.data.dataset}-{latents_signature(self.config)}"
@@ -82,6 +87,11 @@ class RunPaths:
     def strips(self) -> Path:
         """Folder of the film strips that are drawn while the model trains."""
         return self.run / "strips"
+
+    @property
+    def exports(self) -> Path:
+        """Folder of exported weights, one folder per checkpoint."""
+        return self.run / "exports"
 
     @property
     def samples(self) -> Path:

@@ -16,6 +16,14 @@ class Unsigned:
 HOW = Unsigned("how the work is done, not what comes out")
 WHERE = Unsigned("where things lie")
 
+
+@dataclass(frozen=True)
+class Option:
+    """Marks a field that the signature leaves out while it has its default: it came later than runs that go on."""
+
+
+OPTION = Option()
+
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -27,8 +35,9 @@ class Section(BaseModel):
     """Base of every section: frozen, strict about types and names, documented by the docstrings under the fields."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, validate_default=True, use_attribute_docstrings=True
-    )
+        frozen=True, extra="forbid", strict=True, validate_default=True, use_attribute_docstrings=True,
+        serialize_by_alias=True,
+    )  # fmt: skip
 
 
 def differences(one: Section, other: Section) -> list[str]:

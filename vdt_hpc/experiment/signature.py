@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from vdt_hpc.experiment.config import RunConfig
-from vdt_hpc.experiment.section import Section, Unsigned, flat
+from vdt_hpc.experiment.section import Option, Section, Unsigned, flat
 
 UNSIGNED_SECTIONS = ("sample", "evaluate", "autoencoder_training")
 
@@ -39,7 +39,9 @@ def _signed(section: Section, left_out: tuple[str, ...]) -> dict[str, Any]:
         if name in left_out or any(isinstance(mark, Unsigned) for mark in field.metadata):
             continue
         value = getattr(section, name)
-        signed[name] = _signed(value, ()) if isinstance(value, Section) else value
+        if value == field.default and any(isinstance(mark, Option) for mark in field.metadata):
+            continue
+        signed[field.alias or name] = _signed(value, ()) if isinstance(value, Section) else value
     return signed
 
 

@@ -19,11 +19,14 @@ _MOMENTS_PER_CLIP = 2  # mean and standard deviation
 
 
 def forward_flops(config: RunConfig) -> float:
-    """Operations of one clip's forward pass, 2 per multiply-add; matrix products and attention only."""
-    D, T, N = config.model.width, config.model.num_frames, _tokens(config)
+    """Operations of one clip's forward pass, 2 per multiply-add; matrix products and attention only.
+
+    With `model.frame_times`, the row of time 0 that all clips of a micro-batch share is left out.
+    """
+    D, T, N = config.model.width, config.model.num_frames, num_tokens(config)
     attention = 2 * (T + N) * D  # query x key and weights x value, over time and over space
-    cells = _cell_values(config)
-    per_token = config.model.depth * (MATRICES_PER_BLOCK * D * D + attention) + cells * D + D * 2 * cells
+    ends = _input_values(config) * D + D * _output_values(config)
+    per_token = config.model.depth * (MATRICES_PER_BLOCK * D * D + attention) + ends
     per_clip = config.model.depth * 6 * D * D + 2 * D * D + TIME_FEATURES * D + D * D  # adaLN, diffusion time
     return 2.0 * (T * N * per_token + per_clip)
 
@@ -35,18 +38,18 @@ def training_flops(config: RunConfig) -> float:
 
 def num_parameters(config: RunConfig) -> int:
     """Numbers that training changes; the two tables of places and frames are fixed and not among them."""
-    D, cells = config.model.width, _cell_values(config)
-    attention = _linear(D, 3 * D) + _linear(D, D)
+    D = config.model.width
+    attention = _linear(D, 3 * D) + _linear(D, D) + (2 * D // config.model.num_heads if config.model.qk_norm else 0)
     mlp = _linear(D, 4 * D) + _linear(4 * D, D)
     block = 2 * attention + mlp + _linear(D, 6 * D) + 2 * D + _linear(D, D)  # 2 D: the temporal norm
-    embedders = _linear(cells, D) + _linear(TIME_FEATURES, D) + _linear(D, D) + _CLASSES * D
-    final = _linear(D, 2 * cells) + _linear(D, 2 * D)
+    embedders = _linear(_input_values(config), D) + _linear(TIME_FEATURES, D) + _linear(D, D) + _CLASSES * D
+    final = _linear(D, _output_values(config)) + _linear(D, 2 * D)
     return config.model.depth * block + embedders + final
 
 
 def checkpoint_bytes(config: RunConfig) -> int:
     """Bytes of a checkpoint's tensors: model and average with their fixed tables, and AdamW's two moments."""
-    tables = (_tokens(config) + config.model.num_frames) * config.model.width
+    tables = (num_tokens(config) + config.model.num_frames) * config.model.width
     size = 8 if config.train.precision == "fp64" else 4
     return size * (4 * num_parameters(config) + 2 * tables)
 
@@ -60,13 +63,21 @@ def latents_bytes(config: RunConfig, split: Split) -> int:
     return _MOMENTS_PER_CLIP * _HALF_BYTES * flips * T * cells + frames
 
 
-def _tokens(config: RunConfig) -> int:
+def num_tokens(config: RunConfig) -> int:
+    """Tokens N of a frame."""
     return (config.latent_height // config.model.patch_size) ** 2
 
 
-def _cell_values(config: RunConfig) -> int:
-    """P x P x C: what one token holds."""
-    return config.model.patch_size**2 * config.autoencoder.latent_channels
+def _input_values(config: RunConfig) -> int:
+    """P x P x C that a token is made of, and P x P of its mask where the model sees it."""
+    channels = config.autoencoder.latent_channels + config.model.mask_channel
+    return config.model.patch_size**2 * channels
+
+
+def _output_values(config: RunConfig) -> int:
+    """What a token is turned into: P x P x C, and as many again where a variance is learned."""
+    channels = config.autoencoder.latent_channels * (2 if config.diffusion.learns_variance else 1)
+    return config.model.patch_size**2 * channels
 
 
 def _linear(inputs: int, outputs: int) -> int:

@@ -5,13 +5,18 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.data_config import AutoencoderConfig
 from vdt_hpc.experiment.paths import checkout, weights_dir
 
-AUTOENCODER_CONFIG = "config.json"
-AUTOENCODER_WEIGHTS = "diffusion_pytorch_model.safetensors"
+DIFFUSERS_CONFIG = "config.json"
+DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
+"""What a folder of one model in the diffusers layout holds."""
+AUTOENCODER_CONFIG, AUTOENCODER_WEIGHTS = DIFFUSERS_CONFIG, DIFFUSERS_WEIGHTS
 AUTOENCODER_FILES = (AUTOENCODER_CONFIG, AUTOENCODER_WEIGHTS)
 """What a folder of a diffusers AutoencoderKL must hold."""
+WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+"""Of files of weights: safetensors, and what torch.save has written."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
@@ -43,6 +48,32 @@ def autoencoder_folders(source: str) -> list[Path]:
 def autoencoder_folder(config: AutoencoderConfig) -> Path | None:
     """The folder on this machine that `autoencoder.source` means; None: it can only be a name on the hub."""
     return next((folder for folder in autoencoder_folders(config.source) if folder.is_dir()), None)
+
+
+def initial_file(source: str) -> Path:
+    """The file of weights on this machine that `init.from` means.
+
+    Args:
+        source: a file, or a folder in the diffusers layout; relative to the checkout or to the folder of weights.
+
+    Raises:
+        UserError: it is nowhere, a folder without weights, or a file of another kind.
+    """
+    name = Path(source).expanduser()
+    places = list(dict.fromkeys([checkout() / name, weights_dir() / name]))  # one, if the name is absolute
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        raise UserError(f"no weights {source}: there is no {' and no '.join(map(str, places))}; set init.from")
+    if found.is_dir():
+        if not (found / DIFFUSERS_WEIGHTS).is_file():
+            raise UserError(
+                f"the folder {found} has no {DIFFUSERS_WEIGHTS}; set init.from to a file in it, or to a folder that "
+                "python -m vdt_hpc.export has written"
+            )
+        return found / DIFFUSERS_WEIGHTS
+    if found.suffix not in WEIGHTS_SUFFIXES:
+        raise UserError(f"{found} is no file of weights: init.from takes {', '.join(WEIGHTS_SUFFIXES)} or a folder")
+    return found
 
 
 def is_hub_name(source: str) -> bool:
