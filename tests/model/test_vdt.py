@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vdt_hpc.experiment.config import RunConfig
-from vdt_hpc.model import vdt
+from vdt_hpc.model import blocks, tables, vdt
 
 LARGE = {"width": 1152, "depth": 28, "num_heads": 16}
 SMALL = {"width": 384, "depth": 12, "num_heads": 6}
@@ -103,7 +103,7 @@ def test_tokens_and_cells_are_in_the_same_place():
 @pytest.mark.parametrize("over", ["time", "space"])
 def test_attention_mixes_one_axis_only(over):
     torch.manual_seed(0)
-    attention = vdt.Attention(8, 2)
+    attention = blocks.Attention(8, 2)
     x = torch.randn(1, 4, 6, 8)
     touched = x.clone()
     touched[0, 1, 2] += 1
@@ -119,7 +119,7 @@ def test_attention_mixes_one_axis_only(over):
 def test_plain_attention_is_the_fused_one():
     query, key, value = torch.randn(3, 2, 3, 7, 8, generator=torch.Generator().manual_seed(0))
     fused = torch.nn.functional.scaled_dot_product_attention(query, key, value)
-    torch.testing.assert_close(vdt.attend(query, key, value), fused)
+    torch.testing.assert_close(blocks.attend(query, key, value), fused)
 
 
 def test_row_0_of_the_class_table_is_always_used():
@@ -131,10 +131,10 @@ def test_row_0_of_the_class_table_is_always_used():
 
 
 def test_tables_are_sinusoids():
-    frames = vdt.frame_table(7, 8)[0]
+    frames = tables.frame_table(7, 8)[0]
     torch.testing.assert_close(frames[:, 0], torch.arange(7.0).sin())
     torch.testing.assert_close(frames[:, 4], torch.arange(7.0).cos())
-    place = vdt.position_table(3, 8)[0]
+    place = tables.position_table(3, 8)[0]
     torch.testing.assert_close(place[1, 0], torch.tensor(1.0).sin())  # token 1: column 1, row 0
     torch.testing.assert_close(place[3, 4], torch.tensor(1.0).sin())  # token 3: column 0, row 1
     assert place[3, 0] == 0

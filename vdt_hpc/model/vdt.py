@@ -8,87 +8,19 @@ Legend: B clips, T frames, N tokens per frame, D width, H heads, C latent channe
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
+from vdt_hpc.experiment import architecture
 from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.model.blocks import Block, Condition, modulate
+from vdt_hpc.model.masks import GIVEN
+from vdt_hpc.model.tables import PERIOD, frame_table, position_table
 
 TIME_FEATURES = 256
-PERIOD = 10_000.0
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Softmax attention, (..., L, d) each -> (..., L, d), scaled by 1 / sqrt(d).
-
-    On a CPU two plain matrix products and a softmax are faster than the fused kernel at 16 to 64 tokens, above all in
-    the backward pass of bf16; on a GPU the fused kernel is used.
-    """
-    if query.device.type == "cpu":
-        weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        return weights.softmax(-1) @ value
-    return functional.scaled_dot_product_attention(query, key, value)
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention along one axis of (B, T, N, D)."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, over: Literal["time", "space"]) -> Tensor:
-        """(B, T, N, D) -> (B, T, N, D); only the heads' queries, keys and values change layout, never x itself."""
-        B, T, N, D = x.shape
-        qkv = self.qkv(x).view(B, T, N, 3, self.num_heads, D // self.num_heads)
-        order, back = ((3, 0, 2, 4, 1, 5), (0, 3, 1, 2, 4)) if over == "time" else ((3, 0, 1, 4, 2, 5), (0, 1, 3, 2, 4))
-        query, key, value = qkv.permute(order).unbind(0)  # (B, N, H, T, d) or (B, T, H, N, d)
-        mixed: Tensor = self.proj(attend(query, key, value).permute(back).reshape(B, T, N, D))
-        return mixed
-
-
-class Mlp(nn.Module):
-    """Two linear layers with a GELU (tanh form) between them, hidden width 4 D."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., D) -> (..., D)."""
-        out: Tensor = self.fc2(functional.gelu(self.fc1(x), approximate="tanh"))
-        return out
-
-
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """LayerNorm without own weights, then scale and shift from the condition; x (B, T, N, D), others (B, 1, 1, D)."""
-    return functional.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
-
-
-class Block(nn.Module):
-    """Temporal attention (plain residual), then spatial attention and MLP (adaLN-zero)."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.attn = Attention(width, num_heads)
-        self.mlp = Mlp(width)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
-        self.temporal_norm1 = nn.LayerNorm(width, eps=1e-5)
-        self.temporal_attn = Attention(width, num_heads)
-        self.temporal_fc = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """X (B, T, N, D), condition (B, D) -> (B, T, N, D)."""
-        modulation = self.adaLN_modulation(condition)[:, None, None].chunk(6, dim=-1)
-        shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = modulation
-        x = x + self.temporal_fc(self.temporal_attn(self.temporal_norm1(x), "time"))
-        x = x + gate_attn * self.attn(modulate(x, shift_attn, scale_attn), "space")
-        return x + gate_mlp * self.mlp(modulate(x, shift_mlp, scale_mlp))
 
 
 class PatchEmbedder(nn.Module):
@@ -105,6 +37,20 @@ class PatchEmbedder(nn.Module):
         return out
 
 
+class MaskEmbedder(nn.Module):
+    """The mask's part of a token; it starts at zero, so that published weights mean the same with and without it."""
+
+    def __init__(self, width: int, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(1, width, patch_size, patch_size, bias=False)
+
+    def forward(self, mask: Tensor, side: int) -> Tensor:
+        """(B, T, 1, h or 1, w or 1) -> (B, T, N, D), for latents of `side` x `side` cells."""
+        cells = mask.expand(*mask.shape[:3], side, side).to(self.proj.weight.dtype)
+        out: Tensor = self.proj(cells.flatten(0, 1)).flatten(2).transpose(1, 2).unflatten(0, mask.shape[:2])
+        return out
+
+
 class TimeEmbedder(nn.Module):
     """Sinusoidal features of the diffusion time, then two linear layers."""
 
@@ -113,7 +59,7 @@ class TimeEmbedder(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, times: Tensor) -> Tensor:
-        """(B,) in 0 .. num_train_steps - 1 -> (B, D)."""
+        """(B,) from 0 to num_train_steps -> (B, D)."""
         half = TIME_FEATURES // 2
         exponents = torch.arange(half, dtype=torch.float32, device=times.device) / half
         angles = times.float()[:, None] * torch.exp(-math.log(PERIOD) * exponents)
@@ -144,9 +90,9 @@ class FinalLayer(nn.Module):
         self.linear = nn.Linear(width, outputs)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """X (B, T, N, D), condition (B, D) -> (B, T, N, outputs)."""
-        shift, scale = self.adaLN_modulation(condition)[:, None, None].chunk(2, dim=-1)
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:
+        """X (B, T, N, D) -> (B, T, N, outputs)."""
+        shift, scale = condition.modulation(self.adaLN_modulation).chunk(2, dim=-1)
         out: Tensor = self.linear(modulate(x, shift, scale))
         return out
 
@@ -158,7 +104,8 @@ class VDT(nn.Module):
         latent_size: latent cells along one side; h = w.
         num_frames: frames T.
         channels: latent channels C.
-        width, depth, num_heads, patch_size: as in `ModelConfig`.
+        out_channels: channels of what it says: 2C with a variance, else C.
+        width, depth, num_heads, patch_size, mask_channel, frame_times, qk_norm, zero_temporal: as in `ModelConfig`.
 
     Raises:
         ValueError: `latent_size` is no multiple of `patch_size`.
@@ -177,41 +124,69 @@ class VDT(nn.Module):
         depth: int,
         num_heads: int,
         patch_size: int,
+        out_channels: int | None = None,
+        mask_channel: bool = False,
+        frame_times: bool = False,
+        qk_norm: bool = False,
+        zero_temporal: bool = False,
     ) -> None:
         super().__init__()
         if latent_size % patch_size:
             raise ValueError(f"latent size {latent_size} is no multiple of patch size {patch_size}")
-        self.channels, self.patch_size, self.side = channels, patch_size, latent_size // patch_size
+        self.channels, self.out_channels = channels, 2 * channels if out_channels is None else out_channels
+        self.patch_size, self.side = patch_size, latent_size // patch_size
+        self._frame_times, self._zero_temporal = frame_times, zero_temporal
         self.x_embedder = PatchEmbedder(channels, width, patch_size)
+        self.mask_embedder = MaskEmbedder(width, patch_size) if mask_channel else None
         self.t_embedder = TimeEmbedder(width)
         self.y_embedder = ClassEmbedder(width)
         self.register_buffer("pos_embed", position_table(self.side, width))
         self.register_buffer("time_embed", frame_table(num_frames, width))
-        self.blocks = nn.ModuleList(Block(width, num_heads) for _ in range(depth))
-        self.final_layer = FinalLayer(width, patch_size**2 * 2 * channels)
+        self.blocks = nn.ModuleList(Block(width, num_heads, qk_norm) for _ in range(depth))
+        self.final_layer = FinalLayer(width, patch_size**2 * self.out_channels)
+        self.checkpointing = False
+        """Keep only the input of each block, and compute it again in the backward pass."""
 
-    def forward(self, x: Tensor, times: Tensor) -> Tensor:
-        """Predict the noise and the variance's interpolation.
+    def forward(self, x: Tensor, times: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Predict the noise (or what else was trained) and the variance's interpolation.
 
         Args:
             x: (B, T, C, h, w); noisy where the mask says generate, clean where it says given.
-            times: (B,) diffusion times, the same for all frames of a clip.
+            times: (B,) diffusion times, or (1,) where all clips share one; then what is computed from it does not
+                depend on B, not even in the last bit.
+            mask: (B, T, 1, h or 1, w or 1), 1 = generate; read with `mask_channel` and `frame_times` alone.
 
         Returns:
-            (B, T, 2C, h, w): noise in the first C channels, v in the others (arXiv 2102.09672, equation 15).
+            (B, T, 2C, h, w): noise in the first C channels, v in the others (arXiv 2102.09672, equation 15); without a
+            variance (B, T, C, h, w).
         """
-        condition = self.t_embedder(times) + self.y_embedder()
+        condition = self._condition(times, mask)
         tokens = self.x_embedder(x) + self.pos_embed[:, None] + self.time_embed[:, :, None]
+        if self.mask_embedder is not None:
+            assert mask is not None, "this model also sees the mask"
+            tokens = tokens + self.mask_embedder(mask, x.shape[-1])
         for block in self.blocks:
-            tokens = block(tokens, condition)
+            if self.checkpointing and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, condition, use_reentrant=False)
+            else:
+                tokens = block(tokens, condition)
         return self._cells(self.final_layer(tokens, condition))
 
+    def _condition(self, times: Tensor, mask: Tensor | None) -> Condition:
+        """One row per time; with times of frames, one more for those that are given."""
+        if not self._frame_times:
+            return Condition(self.t_embedder(times) + self.y_embedder())
+        assert mask is not None, "frames have their own times in this model, which follow from the mask"
+        with_given = torch.cat([times, times.new_zeros(1)])
+        is_given = (mask == GIVEN).flatten(2).all(-1)[..., None, None]
+        return Condition(self.t_embedder(with_given) + self.y_embedder(), is_given)
+
     def _cells(self, tokens: Tensor) -> Tensor:
-        """(B, T, N, P * P * 2C) -> (B, T, 2C, h, w)."""
+        """(B, T, N, P * P * outputs) -> (B, T, outputs, h, w)."""
         B, T = tokens.shape[:2]
-        side, P = self.side, self.patch_size
-        cells = tokens.view(B, T, side, side, P, P, 2 * self.channels)
-        return cells.permute(0, 1, 6, 2, 4, 3, 5).reshape(B, T, 2 * self.channels, side * P, side * P)
+        side, P, outputs = self.side, self.patch_size, self.out_channels
+        cells = tokens.view(B, T, side, side, P, P, outputs)
+        return cells.permute(0, 1, 6, 2, 4, 3, 5).reshape(B, T, outputs, side * P, side * P)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
@@ -226,22 +201,26 @@ class VDT(nn.Module):
         assert self.x_embedder.proj.bias is not None
         nn.init.zeros_(self.x_embedder.proj.bias)
         for module in self.modules():
-            if isinstance(module, nn.LayerNorm):
+            if isinstance(module, nn.LayerNorm | nn.RMSNorm):
                 module.reset_parameters()
         for weight in (self.y_embedder.embedding_table.weight, *self._time_weights()):
             nn.init.normal_(weight, std=0.02, generator=generator)
-        for layer in self._zero_layers():
-            nn.init.zeros_(layer.weight)
+        for weight in self._zero_weights():
+            nn.init.zeros_(weight)
         self.pos_embed.copy_(position_table(self.side, self.pos_embed.shape[-1]))
         self.time_embed.copy_(frame_table(self.time_embed.shape[1], self.time_embed.shape[-1]))
 
     def _time_weights(self) -> Iterator[Tensor]:
         return (layer.weight for layer in self.t_embedder.mlp if isinstance(layer, nn.Linear))
 
-    def _zero_layers(self) -> list[nn.Linear]:
-        owners = [*self.blocks, self.final_layer]
-        layers = [owner.adaLN_modulation[1] for owner in owners]
-        return [*layers, self.final_layer.linear]
+    def _zero_weights(self) -> list[Tensor]:
+        layers: list[Any] = [owner.adaLN_modulation[1] for owner in (*self.blocks, self.final_layer)]
+        layers.append(self.final_layer.linear)
+        if self._zero_temporal:
+            layers += [block.temporal_fc for block in self.blocks]
+        if self.mask_embedder is not None:
+            layers.append(self.mask_embedder.proj)
+        return [layer.weight for layer in layers]
 
 
 def build(config: RunConfig, seed: int | None = None) -> VDT:
@@ -250,33 +229,9 @@ def build(config: RunConfig, seed: int | None = None) -> VDT:
     Args:
         seed: seed of the initial weights; None leaves them unset, for a state dict that is loaded next.
     """
-    model = config.model
     with torch.device("meta"):  # no weight is drawn twice
-        vdt = VDT(
-            latent_size=config.latent_height, num_frames=model.num_frames, channels=config.autoencoder.latent_channels,
-            width=model.width, depth=model.depth, num_heads=model.num_heads, patch_size=model.patch_size,
-        )  # fmt: skip
+        vdt = VDT(**architecture.arguments(config))
     vdt = vdt.to_empty(device="cpu")
     if seed is not None:
         vdt.initialise(torch.Generator().manual_seed(seed))
     return vdt
-
-
-def frame_table(num_frames: int, width: int) -> Tensor:
-    """Sinusoidal table of the frame's number, (1, T, D): [sin | cos]."""
-    return _sinusoids(torch.arange(num_frames, dtype=torch.float64), width)[None].float()
-
-
-def position_table(side: int, width: int) -> Tensor:
-    """Sinusoidal table of a token's place, (1, N, D): first half from its column, second half from its row."""
-    place = torch.arange(side, dtype=torch.float64)
-    row, column = torch.meshgrid(place, place, indexing="ij")
-    halves = [_sinusoids(axis.flatten(), width // 2) for axis in (column, row)]
-    return torch.cat(halves, dim=-1)[None].float()
-
-
-def _sinusoids(values: Tensor, width: int) -> Tensor:
-    """(L,) -> (L, width): [sin | cos] at periods 2 pi to 2 pi x 10,000 (arXiv 1706.03762, section 3.5)."""
-    exponents = torch.arange(width // 2, dtype=torch.float64) / (width / 2)
-    angles = values[:, None] * PERIOD**-exponents
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
