@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from jobs.tally import Tally
+from jobs.transfer import to_device
 from vdt_hpc.dist import ProcessGroup
 
 
@@ -25,19 +26,33 @@ class Signs(NamedTuple):
     """This rank's share, or the publication, failed."""
 
 
-def agree(group: ProcessGroup, signs: Signs, finite: Tensor, tally: Tally) -> tuple[Signs, bool, Tally]:
+class Agreed(NamedTuple):
+    """What all ranks know after `agree`; it lies on the CPU."""
+
+    signs: Signs
+    """How many ranks say each sign."""
+    all_finite: bool
+    """The numbers of all ranks are finite."""
+    tally: Tally
+    """The losses of all clips."""
+    norm: float
+    """Norm of the gradients."""
+
+
+def agree(group: ProcessGroup, signs: Signs, tally: Tally, norm: Tensor) -> Agreed:
     """Add up the signs and losses of all ranks; every rank must call it, and gets the same.
+
+    This is the one moment of an update at which a process waits for its device.
 
     Args:
         group: the ranks.
         signs: of this rank.
-        finite: () bool, on the device: this rank's losses and gradients are finite.
-        tally: the losses of this rank's clips.
-
-    Returns:
-        Ranks that say each sign, whether all ranks' numbers are finite, and the losses of all clips, on the CPU.
+        tally: the losses of this rank's clips, on the device.
+        norm: of the gradients, on the device; the same on every rank.
     """
-    own = torch.tensor(signs, dtype=torch.float64).to(group.device)
-    total = group.sum(torch.cat([own, (~finite).double()[None], tally.sums])).cpu()
-    counts = [round(value) for value in total[: len(signs)].tolist()]
-    return Signs(*counts), not total[len(signs)] > 0, Tally(total[len(signs) + 1 :])
+    own = to_device(torch.tensor(signs, dtype=torch.float64), group.device)
+    is_bad = ~(tally.sums.isfinite().all() & norm.isfinite())
+    summed = group.sum(torch.cat([own, is_bad.double()[None], tally.sums]))
+    told = torch.cat([summed, norm.double()[None]]).cpu()
+    counts = [round(value) for value in told[: len(signs)].tolist()]
+    return Agreed(Signs(*counts), not told[len(signs)] > 0, Tally(told[len(signs) + 1 : -1]), float(told[-1]))

@@ -13,22 +13,24 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from jobs import times
 from jobs.moments import Moments
-from vdt_hpc.experiment.config import RunConfig, TaskName
+from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import BatchPlan, even_parts
+from vdt_hpc.experiment.tasks_config import PREFIX_TASKS, TaskName
 from vdt_hpc.model import masks
 from vdt_hpc.model.noise import stream
 
 FloatArray = npt.NDArray[np.float32]
 
-PERMUTATION, CHOICES, NOISE, POSTERIOR = 0, 1, 2, 3
+PERMUTATION, CHOICES, NOISE, POSTERIOR, MASK = 0, 1, 2, 3, 4
 """Purposes of the streams of training examples; validation adds VALIDATION."""
 VALIDATION = 8
 
 
 @dataclass(frozen=True)
 class Example:
-    """Everything that is drawn for one example, but for its noise."""
+    """Everything that is drawn for one example, but for its noise and what its mask draws on its own."""
 
     position: int
     clip: int
@@ -38,8 +40,9 @@ class Example:
     """0: as filmed; 1: mirrored."""
     task: TaskName
     given_frames: int
-    time: int
-    """Diffusion time, from 0."""
+    """Given frames of a prediction (the first) or a backward prediction (the last); 0 with other tasks."""
+    time: times.Time
+    """Diffusion time: a whole number from 0, or a float in (0, num_train_steps] of a flow."""
     purpose: int = 0
     """0: training; VALIDATION."""
 
@@ -54,12 +57,12 @@ class Batch:
     noise: FloatArray
     """(B, T, C, h, w)"""
     masks: list[masks.Mask]
-    """(T,) each."""
+    """(T,) or (T, 1, h, w) each."""
 
     @property
-    def times(self) -> npt.NDArray[np.int64]:
-        """(B,)"""
-        return np.array([example.time for example in self.examples], np.int64)
+    def times(self) -> npt.NDArray[np.int64] | FloatArray:
+        """(B,) int64, or float32 of a flow."""
+        return times.as_array([example.time for example in self.examples])
 
     def split(self, max_clips: int) -> "list[Batch]":
         """The same examples in batches of at most `max_clips`, as even as can be; views, not copies."""
@@ -101,7 +104,7 @@ class Drawer:
             flip=int(draw.integers(self._num_flips)),
             task=task,
             given_frames=given_frames,
-            time=int(draw.integers(self._config.diffusion.num_train_steps)),
+            time=times.draw(draw, self._config.diffusion),
         )
 
     def validation(self, index: int, total: int) -> Example:
@@ -116,15 +119,16 @@ class Drawer:
             flip=0,
             task=task,
             given_frames=given_frames,
-            time=int((spread[index] + 0.5) / total * self._config.diffusion.num_train_steps),
+            time=times.quantile(self._config.diffusion, (spread[index] + 0.5) / total),
             purpose=VALIDATION,
         )
 
     def _task(self, draw: np.random.Generator) -> tuple[TaskName, int]:
         tasks = self._config.tasks
-        chosen = self._tasks[int(np.searchsorted(self._bounds, draw.random(), side="right"))]
+        index = int(np.searchsorted(self._bounds, draw.random(), side="right"))
+        chosen = self._tasks[min(index, len(self._tasks) - 1)]  # rounding may leave the last bound below 1
         length = int(draw.integers(tasks.prefix_min_frames, tasks.prefix_max_frames + 1))
-        return chosen, length if chosen == "prediction" else 0
+        return chosen, length if chosen in PREFIX_TASKS else 0
 
 
 class Share:
@@ -158,16 +162,22 @@ def prepare(config: RunConfig, moments: Moments, examples: Sequence[Example]) ->
     """Turn drawn examples into the model's arrays."""
     T = config.model.num_frames
     shape = (T, *moments.frame_shape)
-    chosen = [masks.for_task(example.task, T, example.given_frames) for example in examples]
+    _, height, width = moments.frame_shape
+    chosen = [_mask(config, example, (height, width)) for example in examples]
     clean = np.empty((len(examples), *shape), np.float32)
     noise = np.empty_like(clean)
     for row, (example, mask) in enumerate(zip(examples, chosen, strict=True)):
         frames = slice(example.start_frame, example.start_frame + T)
         mean, std = (part.astype(np.float32) for part in moments.window(example.clip, example.flip, frames))
         draw = normal(config.seed, example.purpose + POSTERIOR, example.position, shape)
-        clean[row] = (mean + std * draw * mask[:, None, None, None]) * np.float32(moments.scaling_factor)
+        clean[row] = (mean + std * draw * masks.of_latent(mask)) * np.float32(moments.scaling_factor)
         noise[row] = normal(config.seed, example.purpose + NOISE, example.position, shape)
     return Batch(tuple(examples), clean, noise, chosen)
+
+
+def _mask(config: RunConfig, example: Example, cells: masks.Cells) -> masks.Mask:
+    rng = stream(config.seed, example.purpose + MASK, example.position)
+    return masks.for_training(example.task, rng, config.model.num_frames, cells, example.given_frames)
 
 
 def normal(seed: int, purpose: int, position: int, shape: tuple[int, ...]) -> FloatArray:

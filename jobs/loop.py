@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from jobs import examples, resume, schedule
+from jobs import beginning, examples, resume, schedule
 from jobs.agreement import Signs, agree
 from jobs.ahead import Ahead
 from jobs.holding import RunLease
@@ -24,7 +24,7 @@ from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.experiment.provenance import code_commit
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
-from vdt_hpc.model import ema
+from vdt_hpc.model import ema, execution
 from vdt_hpc.progress import Progress
 from vdt_hpc.store import checkpoint
 from vdt_hpc.store.latents import LatentSet
@@ -47,7 +47,7 @@ class TrainingLoop:
         lease: the run's lease, which this job holds.
 
     Raises:
-        UserError: latents or checkpoints that cannot be used.
+        UserError: latents, checkpoints or initial weights that cannot be used.
         Stopped: a signal came while latents were read; nothing is lost.
     """
 
@@ -65,8 +65,10 @@ class TrainingLoop:
         self._share = examples.Share(config, plan, group.task.rank, moments)
         val_moments = open_moments(latents, "val", group, memory_gb, stop.__bool__, config.train.num_val_clips)
         self._trainer = Trainer(config, plan, group)
+        execution.set_up(self._trainer.model, partition)
         validation = Validation(config, val_moments, group, self._trainer, stop.__bool__)
         self._commit = code_commit() if self._main else ""
+        self._beginning: beginning.Beginning | None = None
         self._clips_seen = self._resume()
         strips = Strips(config, latents, group.device, paths.strips, stop.__bool__) if self._main else None
         self._measuring = Measuring(config, validation, strips, self._trainer, group)
@@ -108,6 +110,8 @@ class TrainingLoop:
             "start", self._clips_seen, partition=self._partition.name, world_size=self._group.task.world_size,
             global_clips=self._plan.global_clips, code_commit=self._commit, job=self._group.task.job_id,
         )  # fmt: skip
+        if self._beginning:
+            self._log.write("init", self._clips_seen, **self._beginning.to_json())
         progress = Progress("train", self._config.train.total_clips, "clips", done=self._clips_seen)
         self._progress = stack.enter_context(progress)
 
@@ -152,7 +156,6 @@ class TrainingLoop:
         started = time.monotonic()
         tally, norm = self._trainer.gradients(ahead.next())
         self._fault = self._fault or self._trainer.fault
-        finite = tally.sums.isfinite().all() & norm.isfinite()
         own = Signs(
             signalled=bool(self._stop),
             time_is_up=self._main and seconds_left(self._partition.timeout_min) < self._partition.save_margin_s,
@@ -163,7 +166,7 @@ class TrainingLoop:
             failed=self._saver.failed,
         )
         # One sum over ranks settles everything: whether to apply the update, to stop, to save, and the losses.
-        signs, all_finite, tally = agree(self._group, own, finite, tally)
+        signs, all_finite, tally, agreed_norm = agree(self._group, own, tally, norm)
         if signs.lease_lost:
             if self._ledger:
                 self._ledger.why = None
@@ -179,7 +182,7 @@ class TrainingLoop:
             optim, scale = self._config.optim, self._plan.lr_scale
             lr = schedule.learning_rate(optim, self._config.train.total_clips, clips_after, scale)
             self._trainer.update(lr, ema.decay(optim, clips_after, self._plan.global_clips))
-            self._window.add(tally, float(norm), lr)
+            self._window.add(tally, agreed_norm, lr)
             self._num_bad_in_row = 0
         else:
             self._skip(clips_after)
@@ -225,9 +228,10 @@ class TrainingLoop:
         return self._stop.reason == "SIGUSR2" and seconds_left(self._partition.timeout_min) < margin_s
 
     def _resume(self) -> int:
-        """Load the checkpoint that rank 0 chooses; returns its clips, or 0 where there is none."""
+        """Load the checkpoint that rank 0 chooses; returns its clips. Where there is none, begin: returns 0."""
         found = resume.choose(self._config, self._paths, self._group, self._fingerprint)
         if found is None:
+            self._beginning = beginning.begin(self._config, self._trainer, self._group)
             return 0
         self._trainer.load({part: found.load(part) for part in checkpoint.PARTS})
         if self._main:

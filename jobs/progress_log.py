@@ -2,6 +2,8 @@
 
 Every line has `kind`, `clips_seen` and `time` (UTC). Kinds:
 - `start`: training started or went on here; `partition`, `world_size`, `global_clips`, `code_commit`, `job`.
+- `init`: the run began with the weights of a file; `file` (its name), `sha256`, `layout`, `num_loaded` of
+  `num_tensors`, and in words what was `reshaped`, `dropped`, `not_initialised`, and `remarks`.
 - `train`: means over the updates since the line before: `loss`, `loss_by_task`, `mse`, `vb` (bits per element),
   `grad_norm` (before clipping), `lr`, `clips_per_s`, `wait_s` (waiting for examples), `memory_gb` (task 0's largest
   use of its GPU, or its process on a CPU), `mfu` (share of the GPUs' dense bf16 peak that the model's own operations
@@ -67,7 +69,7 @@ class ProgressLog:
             self._file.write(json.dumps(line, allow_nan=False) + "\n")
             self._file.flush()
             for name, value in _scalars(values):
-                if kind not in ("start", "end"):
+                if kind not in ("start", "init", "end"):
                     self._events.add_scalar(f"{kind}/{name}", value, clips_seen)
             self._events.flush()
 

@@ -5,12 +5,13 @@ Part i of a task belongs to rank i % world; ranks never talk, so any number of t
 
 from vdt_hpc.dist import StopFlag, current_task
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import RunConfig, TaskName
+from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.provenance import code_commit
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.experiment.tasks_config import TaskName
 from vdt_hpc.store import checkpoint
 from vdt_hpc.store.checkpoint import Checkpoint
 from vdt_hpc.store.latents import LatentSet
@@ -40,7 +41,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     newest, weights = checkpoint.load_ema(paths.checkpoints, signature(config))  # may be an older one, if damaged
     infos = _sets(config, latents, newest)
     task = current_task()
-    generator = Generator(config, latents, weights, task, stop)
+    generator = Generator(config, latents, weights, task, stop, partition)
     for info in infos:
         own = [part for part in task.share(info.num_parts()) if not part_path(paths.samples / info.name, part).exists()]
         if not generator.fill(info, paths.samples / info.name, own):
@@ -60,14 +61,21 @@ def _sets(config: RunConfig, latents: LatentSet, newest: Checkpoint) -> list[Sam
     if not num_test:
         raise UserError(f"the latents at {latents.folder} have no test clips; give the stage encode a test split")
     sample, commit = config.sample, code_commit()
+    num_frames = sample.num_frames or config.model.num_frames
+    rolls = num_frames > config.model.num_frames
 
     def describe(task: TaskName) -> SampleInfo:
+        given = sample.given(task, num_frames)
         return SampleInfo(
             run=config.name,
             dataset=config.data.dataset,
             task=task,
-            given_frames=sample.given_frames if task == "prediction" else 0,
-            num_frames=config.model.num_frames,
+            given_frames=len(given),
+            given=given,
+            num_frames=num_frames,
+            window_frames=config.model.num_frames if rolls else num_frames,
+            overlap_frames=config.overlap_frames if rolls else 0,
+            decode_precision=sample.decode_precision,
             num_clips=min(sample.num_clips, num_test),
             num_trajectories=sample.num_trajectories,
             sampler=sample.sampler,

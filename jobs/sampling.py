@@ -4,17 +4,21 @@ Legend: B samples of a batch, T frames, C latent channels, h x w latent cells, H
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from jobs.trainer import autocast
+from jobs.memory import AtOnce
 from vdt_hpc.dist import StopFlag, Task, cpus_of_task, device_of
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment import window_plan
 from vdt_hpc.experiment.config import RunConfig
-from vdt_hpc.model import autoencoder, masks, samplers, vdt
+from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.model import arithmetic, autoencoder, execution, masks, schedules, vdt, windows
+from vdt_hpc.model.noise_key import NoiseKey
 from vdt_hpc.progress import Progress
 from vdt_hpc.store.latents import LatentSet
 from vdt_hpc.store.sample_info import SampleInfo
@@ -22,7 +26,7 @@ from vdt_hpc.store.samples import ByteArray, finish_set, write_part
 
 
 class Stopped(Exception):
-    """A signal asked for a stop between two steps."""
+    """A signal asked for a stop between two calls of the model."""
 
 
 class Generator:
@@ -33,22 +37,30 @@ class Generator:
         latents: its latents; the test split gives the frames.
         weights: the averaged weights.
         task: which of the job's processes this is.
-        stop: polled after every step.
+        stop: polled after every call of the model.
+        partition: where, which says how the model is run.
 
     Raises:
-        UserError: no autoencoder, or not the one that made the latents; steps that the sampler cannot space.
+        UserError: no autoencoder, or not the one that made the latents; steps that the sampler cannot space;
+            no compiler where one is needed.
     """
 
     def __init__(
-        self, config: RunConfig, latents: LatentSet, weights: Mapping[str, Tensor], task: Task, stop: StopFlag
-    ) -> None:
-        samplers.check(config.sample, config.diffusion)
+        self, config: RunConfig, latents: LatentSet, weights: Mapping[str, Tensor], task: Task, stop: StopFlag,
+        partition: Partition,
+    ) -> None:  # fmt: skip
+        schedules.check(config.sample, config.diffusion)
         torch.set_num_threads(cpus_of_task(task))
         self._config, self._stop, self._main = config, stop, task.rank == 0
         self._device = device_of(task)
+        execution.prepare(config, partition, self._device)
+        clips, frames = config.sample.clips_per_batch, config.sample.decode_frames
+        self._clips_at_once = AtOnce("clip", "sample.clips_per_batch", clips, self._device)
+        self._frames_at_once = AtOnce("frame", "sample.decode_frames", frames, self._device)
         self._clips = latents.split("test")
         self._scaling_factor = latents.manifest.scaling_factor
-        self._decoder = autoencoder.load(config.autoencoder, self._device)
+        precision = config.sample.decode_precision
+        self._decoder = autoencoder.load(config.autoencoder, self._device, precision=precision)
         if self._decoder.sha256 != latents.manifest.autoencoder["sha256"]:
             raise UserError(
                 f"the latents at {latents.folder} were not made by the weights in {config.autoencoder.source}; "
@@ -57,14 +69,24 @@ class Generator:
         model = vdt.build(config)
         model.load_state_dict(dict(weights))
         self._model = model.to(self._device).eval().requires_grad_(False)
+        arithmetic.keep_for_products(self._model, config)
+        execution.set_up(self._model, partition)
 
     def fill(self, info: SampleInfo, folder: Path, parts: Sequence[int]) -> bool:
-        """Write the given parts of a set, and finish it if they were the last; False if a stop came first."""
+        """Write the given parts of a set, and finish it if they were the last; False if a stop came first.
+
+        Raises:
+            UserError: not even one clip fits into memory.
+        """
         if self._main and info.num_clips < self._config.sample.num_clips:
             print(f"{info.task}: {info.num_clips} test clips are all there are", flush=True)
         samples = info.num_trajectories * sum(len(info.part_clips(part)) for part in parts)
+        calls = schedules.num_calls(self._config.sample) * len(self._windows(info))
         try:
-            with Progress(f"sample {info.task}", samples * info.num_steps, "steps of clips") as progress:
+            with (
+                arithmetic.products(self._config, self._device),
+                Progress(f"sample {info.task}", samples * calls, "calls of the model") as progress,
+            ):
                 for part in parts:
                     clips = info.part_clips(part)
                     write_part(folder, part, self._part(info, clips, progress), [self._clips.clip_id(i) for i in clips])
@@ -73,40 +95,56 @@ class Generator:
         finish_set(folder, info)
         return True
 
+    def _windows(self, info: SampleInfo) -> list[range]:
+        return window_plan.plan(info.num_frames, self._config.model.num_frames, self._config.overlap_frames, info.given)
+
     def _part(self, info: SampleInfo, clips: range, progress: Progress) -> ByteArray:
         """Samples of some clips, (clips, trajectories, T, H, W, 3) uint8."""
         pairs = [(clip, trajectory) for clip in clips for trajectory in range(info.num_trajectories)]
-        size = self._config.sample.clips_per_batch
-        frames = [self._batch(info, pairs[start : start + size], progress) for start in range(0, len(pairs), size)]
-        flat = np.concatenate(frames)
+        frames: list[ByteArray] = []
+        while left := pairs[len(frames) :]:
+            latents = self._clips_at_once.fitting(len(left), partial(self._generate, info, left, progress))
+            # Clip by clip: the decoder sees the same shapes, and gives the same bits, whatever the batch was.
+            frames += [self._frames_at_once.fitting(len(clip), partial(self._decode, clip)) for clip in latents]
+        flat = np.stack(frames)
         return flat.reshape(len(clips), info.num_trajectories, *flat.shape[1:])
 
     @torch.inference_mode()
-    def _batch(self, info: SampleInfo, pairs: Sequence[tuple[int, int]], progress: Progress) -> ByteArray:
-        """Samples of (clip, trajectory) pairs, (B, T, H, W, 3) uint8."""
+    def _generate(
+        self, info: SampleInfo, left: Sequence[tuple[int, int]], progress: Progress, num_clips: int
+    ) -> Tensor:
+        """Scaled latents of the first (clip, trajectory) pairs of those that are left, (B, T, C, h, w)."""
+        pairs = left[:num_clips]
 
-        def on_step() -> None:
+        def on_call() -> None:
             progress.advance(len(pairs))
             if self._stop:
                 raise Stopped
 
+        config, sample = self._config, self._config.sample
         given = torch.stack([self._given(clip, info.num_frames) for clip, _ in pairs]).to(self._device)
-        mask = masks.batch([masks.for_task(info.task, info.num_frames, info.given_frames)] * len(pairs))
-        keys = [samplers.NoiseKey(info.seed, info.task, clip, trajectory) for clip, trajectory in pairs]
-        latents = samplers.generate(
-            self._denoise, self._config.sample, self._config.diffusion, given, mask.to(self._device), keys, on_step
+        cells = (config.latent_height, config.latent_height)
+        wanted = [masks.for_sampling(info.task, sample, info.num_frames, cells, clip) for clip, _ in pairs]
+        mask = masks.batch(wanted).to(self._device)
+        keys = [NoiseKey(info.seed, info.task, clip, trajectory) for clip, trajectory in pairs]
+        return windows.generate(
+            self._denoise, sample, config.diffusion, given, mask, keys, self._windows(info), on_call
         )
-        frames = autoencoder.decode(
-            self._decoder, latents.flatten(0, 1) / self._scaling_factor, self._config.sample.decode_frames
-        )
-        return frames.reshape(len(pairs), info.num_frames, *frames.shape[1:])
+
+    def _decode(self, latents: Tensor, frames_per_batch: int) -> ByteArray:
+        """Frames (T, H, W, 3) of one clip's scaled latents (T, C, h, w)."""
+        return autoencoder.decode(self._decoder, latents / self._scaling_factor, frames_per_batch)
 
     def _given(self, clip: int, num_frames: int) -> Tensor:
-        """The first frames' scaled latents (the posterior's mean), (T, C, h, w) float32."""
+        """The first frames' scaled latents (the posterior's mean), (T, C, h, w) float32; zero beyond the clip's end,
+        where nothing can be given.
+        """
         mean, _ = self._clips.moments(clip)
-        return torch.from_numpy(mean[:num_frames].astype(np.float32)) * self._scaling_factor
+        latents = torch.from_numpy(mean[:num_frames].astype(np.float32)) * self._scaling_factor
+        beyond = latents.new_zeros(num_frames - len(latents), *latents.shape[1:])
+        return torch.cat([latents, beyond])
 
-    def _denoise(self, x: Tensor, times: Tensor) -> Tensor:
-        with autocast(self._config, self._device):
-            out: Tensor = self._model(x, times)
+    def _denoise(self, x: Tensor, times: Tensor, mask: Tensor) -> Tensor:
+        with arithmetic.autocast(self._config, self._device):
+            out: Tensor = self._model(x, times, mask)
         return out

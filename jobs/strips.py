@@ -15,12 +15,13 @@ from torch import Tensor
 
 from jobs import schedule
 from jobs.memory import is_out_of_memory
-from jobs.trainer import autocast, working_dtype
 from vdt_hpc import pictures
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import RunConfig, TaskName
-from vdt_hpc.model import autoencoder, masks, samplers
+from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.model import autoencoder, masks, samplers, schedules
+from vdt_hpc.model.arithmetic import autocast, working_dtype
 from vdt_hpc.model.autoencoder import Autoencoder
+from vdt_hpc.model.noise_key import NoiseKey
 from vdt_hpc.pictures import StripRow
 from vdt_hpc.store import strips
 from vdt_hpc.store.latents import ByteArray, LatentSet
@@ -35,11 +36,11 @@ class Strips:
 
     Args:
         config: the run; the first `train.num_strips` validation clips are drawn (all of them where there are fewer),
-            predicted from `sample.given_frames` where training predicts, else generated without any frame.
+            for the first task that has a weight, given what `sample` gives.
         latents: its latents.
         device: where the model is.
         folder: where the pictures go.
-        stop: asked after every step of the sampler.
+        stop: asked after every call of the model.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class Strips:
         self._config, self._device, self._folder, self._stop = config, device, folder, stop
         self._clips = latents.split("val")
         self._scaling_factor = latents.manifest.scaling_factor
-        self._task: TaskName = "prediction" if config.tasks.prediction else "unconditional"
-        self._num_given = config.sample.given_frames if config.tasks.prediction else 0
-        self._sampling = config.sample.model_copy(update={"sampler": "ddim", "num_steps": config.train.strip_steps})
+        self._task = next(iter(config.tasks.weights()))
+        self._given = config.sample.given(self._task, config.model.num_frames)
+        self._generated = [frame for frame in range(config.model.num_frames) if frame not in self._given]
+        sampler = "euler" if config.diffusion.prediction == "flow" else "ddim"
+        self._sampling = config.sample.model_copy(update={"sampler": sampler, "num_steps": config.train.strip_steps})
         self._decoder: Autoencoder | None = None
         self._num_clips = min(config.train.num_strips, len(self._clips))
         if self._num_clips and (reason := self._why_not(latents)):
@@ -59,7 +62,7 @@ class Strips:
 
     def _why_not(self, latents: LatentSet) -> str:
         try:
-            samplers.check(self._sampling, self._config.diffusion, "train.strip_steps")
+            schedules.check(self._sampling, self._config.diffusion, "train.strip_steps")
             sha256 = autoencoder.weights_sha256(self._config.autoencoder)
         except UserError as error:
             return str(error)
@@ -79,7 +82,7 @@ class Strips:
         """Generate the clips and write the picture, finished by rename.
 
         Args:
-            denoise: the averaged weights' (x (1, T, C, h, w), times (1,)) -> (1, T, 2C, h, w), in the working type.
+            denoise: the averaged weights' (x (1, T, C, h, w), times, mask) -> output, in the working type.
             clips_seen: the moment; it names the file.
 
         Returns:
@@ -105,13 +108,12 @@ class Strips:
     def _generate(self, denoise: samplers.Denoiser) -> Tensor:
         """Scaled latents (N, T, C, h, w); clip by clip, so that memory never depends on how many there are."""
         num_frames, dtype = self._config.model.num_frames, working_dtype(self._config)
-        mask = masks.batch([masks.for_task(self._task, num_frames, self._num_given)]).to(self._device)
 
-        def in_working_type(x: Tensor, times: Tensor) -> Tensor:
+        def in_working_type(x: Tensor, times: Tensor, mask: Tensor) -> Tensor:
             with autocast(self._config, self._device):
-                return denoise(x.to(dtype), times)
+                return denoise(x.to(dtype), times, mask)
 
-        def on_step() -> None:
+        def on_call() -> None:
             if self._stop():
                 raise _Stopped
 
@@ -119,19 +121,27 @@ class Strips:
         for clip in range(self._num_clips):
             mean, _ = self._clips.moments(clip, frames=slice(num_frames))
             given = torch.from_numpy(mean.astype(np.float32))[None] * self._scaling_factor
-            keys = [samplers.NoiseKey(self._config.seed, self._task, clip, trajectory=0)]
+            cells = (given.shape[-2], given.shape[-1])
+            mask = masks.batch([masks.for_sampling(self._task, self._sampling, num_frames, cells, clip)])
+            keys = [NoiseKey(self._config.seed, self._task, clip, trajectory=0)]
             clips.append(
                 samplers.generate(
-                    in_working_type, self._sampling, self._config.diffusion, given.to(self._device), mask, keys, on_step
+                    in_working_type,
+                    self._sampling,
+                    self._config.diffusion,
+                    given.to(self._device),
+                    mask.to(self._device),
+                    keys,
+                    on_call,
                 )
             )
         return torch.cat(clips)
 
     def _decode(self, latents: Tensor) -> ByteArray:
-        """Frames (N, T - given, H, W, 3) of the generated part; the autoencoder is on the device only meanwhile."""
+        """Frames (N, generated ones, H, W, 3); the autoencoder is on the device only meanwhile."""
         if self._decoder is None:
             self._decoder = autoencoder.load(self._config.autoencoder, torch.device("cpu"), fetch=False)
-        generated = latents[:, self._num_given :] / self._scaling_factor
+        generated = latents[:, self._generated] / self._scaling_factor
         self._decoder.model.to(self._device)
         try:
             frames = autoencoder.decode(self._decoder, generated.flatten(0, 1), self._config.sample.decode_frames)
@@ -142,14 +152,16 @@ class Strips:
     def _rows(self, clip: int, generated: ByteArray) -> list[StripRow]:
         """Truth above sample; the sample's given frames are the true ones."""
         truth = self._clips.frames(clip)[: self._config.model.num_frames]
-        sample = np.concatenate([truth[: self._num_given], generated])
-        above = "truth" if self._num_given else "real clip"
-        return [StripRow(above, truth, self._num_given), StripRow("sample", sample, self._num_given)]
+        sample = truth.copy()
+        sample[self._generated] = generated
+        above = "truth" if self._given else "real clip"
+        return [StripRow(above, truth, self._given), StripRow("sample", sample, self._given)]
 
     def _title(self, clips_seen: int) -> str:
-        given = self._num_given
-        what = f"prediction from {given} frame{'s' if given > 1 else ''}" if given else "unconditional generation"
-        return f"{self._config.name}, {clips_seen:,} clips seen: {what}, DDIM in {self._sampling.num_steps} steps"
+        given = len(self._given)
+        what = f"{self._task.replace('_', ' ')}, {given} frame{'s' if given > 1 else ''} given" if given else self._task
+        how = f"{self._sampling.sampler} in {self._sampling.num_steps} steps"
+        return f"{self._config.name}, {clips_seen:,} clips seen: {what}, {how}"
 
 
 def take_back(folder: Path, resumed_at: int) -> None:

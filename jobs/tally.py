@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdt_hpc.experiment.config import TaskName
-from vdt_hpc.model.masks import TASK_NUMBERS
+from jobs.transfer import to_device
+from vdt_hpc.experiment.tasks_config import TASKS, TaskName
 from vdt_hpc.model.objective import Losses
 
-TASKS: tuple[TaskName, ...] = tuple(TASK_NUMBERS)
 SIZE = 3 + 2 * len(TASKS)
 
 
@@ -32,9 +31,8 @@ class Tally:
     def add(self, losses: Losses, tasks: Sequence[TaskName]) -> None:
         """Count the clips of a batch, without waiting for the device."""
         total, mse, vb = (values.detach().double() for values in (losses.total, losses.mse, losses.vb))
-        members = torch.tensor([[task == name for name in TASKS] for task in tasks], dtype=torch.float64).to(
-            total.device
-        )
+        members = torch.tensor([[task == name for name in TASKS] for task in tasks], dtype=torch.float64)
+        members = to_device(members, total.device)
         self.sums += torch.cat([torch.stack([total.sum(), mse.sum(), vb.sum()]), total @ members, members.sum(0)])
 
     def merge(self, other: "Tally") -> None:

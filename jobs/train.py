@@ -15,6 +15,7 @@ from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.same_run import require_same_run
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.experiment.weights import initial_file
 from vdt_hpc.store import checkpoint, checkpoint_writing
 
 
@@ -26,8 +27,8 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
 
     Raises:
         UserError: no latents, a run of the same name with another configuration, no space, a batch that is smaller
-            than the number of tasks, checkpoints that are all damaged, another job that trains the run, or numbers
-            that stay without a finite value.
+            than the number of tasks, checkpoints that are all damaged, another job that trains the run, no compiler
+            where the partition compiles, or numbers that stay without a finite value.
     """
     paths = paths_for(config, partition)
     require_same_run(config, paths)
@@ -38,12 +39,14 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     from jobs.holding import hold
     from jobs.loop import TrainingLoop
     from jobs.opening import Stopped
+    from vdt_hpc.model import arithmetic, execution
 
     task = current_task()
     with files.explained(paths.jobs):
         paths.jobs.mkdir(parents=True, exist_ok=True)
     group = ProcessGroup(task, paths.jobs)
     try:
+        execution.prepare(config, partition, group.device)
         with hold(paths.lease, partition, group, stop.__bool__) as lease:
             if lease is None:
                 return StageResult(f"stopped by {_why(stop)} while another job trains this run", complete=False)
@@ -53,7 +56,8 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
             done = _done(config, paths) if task.rank == 0 else None  # another job may have ended the run meanwhile
             if summary := group.broadcast_text(done.summary if done else ""):
                 return done or StageResult(summary)
-            return TrainingLoop(config, partition, plan, paths, group, stop, lease).run()
+            with arithmetic.products(config, group.device):
+                return TrainingLoop(config, partition, plan, paths, group, stop, lease).run()
     except Stopped:
         return StageResult(f"stopped by {_why(stop)} before training went on; nothing is lost", complete=False)
     finally:
@@ -73,6 +77,8 @@ def _prepare(config: RunConfig, paths: RunPaths) -> str:
     """Make the run's folder ready, as its one writer; returns what is wrong, in one line, or nothing."""
     try:
         require_same_run(config, paths)  # once more: another job may have started the run meanwhile
+        if config.init.from_ and not checkpoint.folders(paths.checkpoints):
+            initial_file(config.init.from_)  # a mistyped name must not become the run's for ever
         _keep_config(config, paths)
         checkpoint_writing.fence(paths.checkpoints)
     except UserError as error:

@@ -12,12 +12,14 @@ from jobs.examples import Batch
 from jobs.gradients import GradientSum
 from jobs.memory import is_out_of_memory
 from jobs.tally import Tally
+from jobs.transfer import to_device
 from vdt_hpc.dist import ProcessGroup
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import BatchPlan
-from vdt_hpc.model import masks, vdt
+from vdt_hpc.model import masks, objective, vdt
+from vdt_hpc.model.arithmetic import autocast, working_dtype
 from vdt_hpc.model.ema import Ema
-from vdt_hpc.model.objective import Diffusion, Losses
+from vdt_hpc.model.objective import Losses, Objective
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -35,7 +37,7 @@ class Trainer:
         self._config, self._plan, self._group = config, plan, group
         self.model = vdt.build(config, config.seed).to(group.device, working_dtype(config))
         self.ema = Ema(self.model)
-        self.diffusion = Diffusion(config.diffusion, group.device)
+        self.objective = objective.build(config.diffusion, group.device)
         self.max_batch_clips = max(plan.micro_batches[group.task.rank])
         """Clips that pass the model at once; halved where they do not fit into memory."""
         self.fault = ""
@@ -85,7 +87,7 @@ class Trainer:
                 if number == len(pieces):
                     self._gradients.last_pass()
                 with autocast(self._config, self._group.device):
-                    losses = denoising_losses(self.model, self.diffusion, piece, self._group.device)
+                    losses = denoising_losses(self.model, self.objective, piece, self._group.device)
                 (losses.total.sum() / self._plan.global_clips).backward()
                 tally.add(losses, [example.task for example in piece.examples])
         except (RuntimeError, MemoryError) as error:
@@ -128,6 +130,11 @@ class Trainer:
         for name, tensor in self._optimizer_state().items():
             tensor.copy_(state["optimizer"][name])
 
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over initial weights, of which the average then is a copy; the keys must be this model's."""
+        self.model.load_state_dict(dict(weights))
+        self.ema.load_state_dict(self.model.state_dict())
+
     def _optimizer_state(self) -> dict[str, Tensor]:
         """AdamW's state by parameter name."""
         return {
@@ -137,25 +144,13 @@ class Trainer:
         }
 
 
-def denoising_losses(model: torch.nn.Module, diffusion: Diffusion, batch: Batch, device: torch.device) -> Losses:
+def denoising_losses(model: torch.nn.Module, goal: Objective, batch: Batch, device: torch.device) -> Losses:
     """Loss of each clip of a batch: noise the latents, put the given frames in, ask the model."""
     dtype = next(model.parameters()).dtype
-    clean, noise = (
-        torch.from_numpy(array).to(device, dtype, non_blocking=True) for array in (batch.clean, batch.noise)
-    )
-    times = torch.from_numpy(batch.times).to(device, non_blocking=True)
-    mask = masks.batch(batch.masks).to(device, dtype, non_blocking=True)
-    noisy = diffusion.noisy(clean, noise, times)
-    output = model(masks.mix(clean, noisy, mask), times)
+    clean, noise = (to_device(torch.from_numpy(array), device).to(dtype) for array in (batch.clean, batch.noise))
+    times = to_device(torch.from_numpy(batch.times), device)
+    mask = to_device(masks.batch(batch.masks), device).to(dtype)
+    noisy = goal.noisy(clean, noise, times)
+    output = model(masks.mix(clean, noisy, mask), times, mask)
     with torch.autocast(device.type, enabled=False):
-        return diffusion.losses(output.to(dtype), clean, noisy, noise, times, mask)
-
-
-def working_dtype(config: RunConfig) -> torch.dtype:
-    """Type of weights, optimizer and average."""
-    return torch.float64 if config.train.precision == "fp64" else torch.float32
-
-
-def autocast(config: RunConfig, device: torch.device) -> torch.autocast:
-    """The run's arithmetic for forward passes."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.train.precision == "bf16")
+        return goal.losses(output.to(dtype), clean, noisy, noise, times, mask)

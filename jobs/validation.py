@@ -10,9 +10,10 @@ from torch.func import functional_call
 from jobs.examples import Drawer, Example, prepare
 from jobs.moments import Moments
 from jobs.tally import Tally
-from jobs.trainer import Trainer, autocast, denoising_losses
+from jobs.trainer import Trainer, denoising_losses
 from vdt_hpc.dist import ProcessGroup
 from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.model.arithmetic import autocast
 
 DRAWS_PER_CLIP = 4
 """Fixed (mask, time, noise) drawn for each validation clip; times are spread evenly over all draws."""
@@ -65,7 +66,7 @@ class Validation:
     def _add(self, tally: Tally, averaged: "Averaged", drawn: list[Example]) -> None:
         batch = prepare(self._config, self._moments, drawn)
         with autocast(self._config, self._group.device):
-            losses = denoising_losses(averaged, self._trainer.diffusion, batch, self._group.device)
+            losses = denoising_losses(averaged, self._trainer.objective, batch, self._group.device)
         tally.add(losses, [example.task for example in batch.examples])
 
 
@@ -77,7 +78,7 @@ class Averaged(torch.nn.Module):
         self._model = trainer.model
         self._weights = trainer.ema.state_dict()
 
-    def forward(self, x: Tensor, times: Tensor) -> Tensor:
+    def forward(self, x: Tensor, times: Tensor, mask: Tensor) -> Tensor:
         """As the model's forward."""
-        out: Tensor = functional_call(self._model, self._weights, (x, times))
+        out: Tensor = functional_call(self._model, self._weights, (x, times, mask))
         return out

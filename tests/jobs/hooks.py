@@ -248,7 +248,7 @@ def second_save_full_on_rank_1():
         if rank() == 1 and len(written) > len(checkpoint.PARTS):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    first(checkpoint_writing, "_write", write)
+    first(checkpoint_writing, "write_tensors", write)
 
 
 def without_privileges():

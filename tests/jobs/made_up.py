@@ -46,8 +46,11 @@ def partition(root, **fields):
     return Partition(**{"name": "here", "executor": "local", "root": str(root), "max_clips_per_gpu": 4, **fields})
 
 
-def write_latents(run, where, counts=None, seed=0):
-    """Write made-up latents for a run; waves that move, so that there is something to learn."""
+def write_latents(run, where, counts=None, seed=0, identity=None):
+    """Write made-up latents for a run; waves that move, so that there is something to learn.
+
+    `identity` is that of the autoencoder, for a test that has one.
+    """
     paths = paths_for(run, where)
     frames, channels, side = run.data.frames_per_clip, run.autoencoder.latent_channels, run.latent_height
     generator = np.random.default_rng(seed)
@@ -67,7 +70,7 @@ def write_latents(run, where, counts=None, seed=0):
         names = [f"{split}-{clip}" for clip in range(count)]
         latents.write_shard(path, mean, np.full_like(mean, 0.1), names, pixels)
         shards.append(latents.describe_shard(path, split))
-    identity = {"source": "nowhere", "sha256": "made-up", "scaling_factor": 0.25}
+    identity = identity or {"source": "nowhere", "sha256": "made-up", "scaling_factor": 0.25}
     written = manifest.Manifest(run.data.dataset, latents_signature(run), "made-up", {}, identity, (), tuple(shards))
     manifest.write_manifest(paths.latents, written)
     return paths

@@ -33,7 +33,7 @@ def slow_saves_and_small_buckets():
     from vdt_hpc.store import checkpoint_writing as writing
 
     trainer.GradientSum = partial(gradients.GradientSum, bucket_bytes=60_000)
-    write, publish, retain = writing._write, writing.publish, writing.retain
+    write, publish, retain = writing.write_tensors, writing.publish, writing.retain
 
     def slow_write(file, tensors):
         time.sleep(SLOW_S)
@@ -49,7 +49,7 @@ def slow_saves_and_small_buckets():
         retain(*arguments)
         time.sleep(SLOW_S)
 
-    writing._write, writing.publish, writing.retain = slow_write, slow_publish, slow_retain
+    writing.write_tensors, writing.publish, writing.retain = slow_write, slow_publish, slow_retain
 
 
 class Killing:

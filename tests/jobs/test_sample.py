@@ -35,7 +35,9 @@ def show(decoder, latents, frames_per_batch):
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
-    monkeypatch.setattr(sampling.autoencoder, "load", lambda config, device: SimpleNamespace(sha256="made-up"))
+    monkeypatch.setattr(
+        sampling.autoencoder, "load", lambda config, device, precision: SimpleNamespace(sha256="made-up")
+    )
     monkeypatch.setattr(sampling.autoencoder, "decode", show)
 
 
@@ -127,7 +129,9 @@ def test_a_stop_keeps_finished_parts_and_the_next_run_goes_on(trained, monkeypat
     assert [path.name for path in folder.iterdir()] == ["part-00000.h5"]
     made = part_path(folder, 0).stat().st_mtime_ns
     monkeypatch.undo()
-    monkeypatch.setattr(sampling.autoencoder, "load", lambda config, device: SimpleNamespace(sha256="made-up"))
+    monkeypatch.setattr(
+        sampling.autoencoder, "load", lambda config, device, precision: SimpleNamespace(sha256="made-up")
+    )
     monkeypatch.setattr(sampling.autoencoder, "decode", show)
     assert sample.run(run, trained).complete
     assert part_path(folder, 0).stat().st_mtime_ns == made
@@ -166,7 +170,9 @@ def test_a_damaged_newest_checkpoint_gives_samples_of_the_one_before(trained, ca
 
 def test_what_is_missing_is_one_line(trained, monkeypatch):
     paths = made_up.paths_for(RUN, trained)
-    monkeypatch.setattr(sampling.autoencoder, "load", lambda config, device: SimpleNamespace(sha256="another"))
+    monkeypatch.setattr(
+        sampling.autoencoder, "load", lambda config, device, precision: SimpleNamespace(sha256="another")
+    )
     with pytest.raises(UserError, match="not made by the weights"):
         sample.run(run_with(), trained)
     with pytest.raises(UserError, match="num_steps"):

@@ -65,10 +65,11 @@ class Bench:
         with torch.no_grad():
             model.final_layer.linear.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(seed))
 
-        def denoise(x, times):
+        def denoise(x, times, mask):
             assert x.dtype == dtype
+            assert times.shape == (1,)
             self.num_steps += 1
-            return model(x, times)
+            return model(x, times, mask)
 
         return denoise
 
@@ -113,7 +114,8 @@ def is_orange(cell):
 
 @pytest.mark.parametrize(("prediction", "given"), [(0.8, 2), (0.0, 0)])
 def test_given_frames_alone_have_an_orange_border(bench, stand_in, prediction, given):
-    drawer = bench.strips(tasks__prediction=prediction, tasks__unconditional=0.2)
+    trained = ["prediction", "unconditional"] if prediction else ["unconditional"]
+    drawer = bench.strips(tasks__prediction=prediction, tasks__unconditional=0.2, sample__tasks=trained)
     picture = pixels(drawer.draw(bench.weights(), 6))
     for row in cells(picture):
         assert [is_orange(cell) for cell in row] == [column < given for column in range(5)]
@@ -184,7 +186,7 @@ def test_a_picture_that_fails_ends_no_training(bench, stand_in, monkeypatch, cap
 
 
 def test_other_errors_are_not_hidden(bench, stand_in):
-    def broken(x, times):
+    def broken(x, times, mask):
         raise RuntimeError("a mistake")
 
     with pytest.raises(RuntimeError, match="a mistake"):
