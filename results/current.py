@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from results.subjects import MODEL
+from vdt_hpc.experiment.tasks_config import TASKS
 from vdt_hpc.store.records import Record
 
 
@@ -46,7 +47,7 @@ def newest(records: Sequence[Record]) -> list[Comparison]:
     Where the latents were made anew, those of the latest record count.
     """
     comparisons = []
-    for dataset, task, protocol in sorted({(r.dataset, r.task, r.protocol) for r in records}):
+    for dataset, task, protocol in sorted({(r.dataset, r.task, r.protocol) for r in records}, key=_place):
         same = [r for r in records if (r.dataset, r.task, r.protocol) == (dataset, task, protocol)]
         of_model = [r for r in same if r.subject == MODEL]
         if not of_model:
@@ -63,13 +64,19 @@ def newest(records: Sequence[Record]) -> list[Comparison]:
     return comparisons
 
 
+def _place(kind: tuple[str, str, str]) -> tuple[str, int, str]:
+    dataset, task, protocol = kind
+    order: list[str] = list(TASKS)
+    return (dataset, order.index(task), protocol)
+
+
 def _conditions(record: Record) -> tuple[object, ...]:
-    return (record.num_clips, record.num_frames, record.given_frames, record.latents_fingerprint)
+    return (record.num_clips, record.num_frames, record.given_indices, record.latents_fingerprint)
 
 
 def _rows(records: Sequence[Record]) -> list[Measured]:
     rows = []
-    for key in dict.fromkeys((r.subject, r.samples) for r in records):
-        own = [r for r in records if (r.subject, r.samples) == key]
+    for key in dict.fromkeys((r.subject, r.samples, r.decode_precision) for r in records):
+        own = [r for r in records if (r.subject, r.samples, r.decode_precision) == key]
         rows.append(Measured(key[0], own[0], {r.metric: r for r in own}))
     return rows

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from results.measure import Outcome, Wanted, measure
 from results.metrics import base
 from results.metrics.base import ClipMetric, SetMetric
-from results.subjects import MODEL, SUBJECTS, Beside, Reconstruction, reason_against
+from results.subjects import COPY, MODEL, REAL, SUBJECTS, Beside, Reconstruction, reason_against
 from results.weights import MARK
 from vdt_hpc.dist import current_task
 from vdt_hpc.errors import UserError
@@ -44,7 +44,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     for sample_set in _newest_sets(config, paths, latents):
         describe = _Describe(config, sample_set.info)
         reasons = {
-            (subject, name): reason_against(subject, metric, sample_set.info)
+            (subject, name): reason_against(subject, metric, sample_set.info, config.data.frames_per_clip)
             for subject in SUBJECTS
             for name, metric in metrics.items()
         }
@@ -53,7 +53,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
         outcomes = {want: Outcome(None, missing=reasons[want]) for want in open_wants if reasons[want]}
         wanted = [want for want in open_wants if not reasons[want]]
         if wanted:
-            beside = Beside(sample_set.info, truth, Reconstruction(config, latents))
+            beside = Beside(sample_set.info, truth, Reconstruction(config, latents, sample_set.info.decode_precision))
             outcomes |= measure(sample_set, truth, wanted, metrics, beside)
         if outcomes:
             commit = code_commit()
@@ -117,6 +117,7 @@ class _Describe:
             num_trajectories=info.num_trajectories if generated else 1,
             num_frames=info.num_frames,
             given_frames=info.given_frames,
+            given=None if info.given == tuple(range(info.given_frames)) else info.given,
             sampler=info.sampler if generated else None,
             num_steps=info.num_steps if generated else None,
             seed=info.seed if generated else None,
@@ -125,6 +126,7 @@ class _Describe:
             samples=info.name if generated else None,
             latents_fingerprint=info.latents_fingerprint,
             code_commit=commit,
+            decode_precision=None if subject in (COPY, REAL) or info.decode_precision == "fp32" else "bf16",
         )
 
     def key(self, want: Wanted) -> tuple[object, ...]:

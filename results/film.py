@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from results.subjects import with_given
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.paths import RunPaths
@@ -27,26 +28,27 @@ class Film:
     info: SampleInfo
     clip_ids: tuple[str, ...]
     truth: ByteArray
-    """True clips, (N, T, H, W, 3) uint8; for unconditional generation they are other clips, for the eye alone."""
+    """True clips, (N, T, H, W, 3) uint8, with fewer frames where a sample is longer than the truth; for unconditional
+    generation they are other clips, for the eye alone."""
     samples: ByteArray
-    """Generated clips, as `truth`; the given frames are the true ones."""
+    """Generated clips, (N, T, H, W, 3) uint8; the given frames are the true ones."""
 
     def strip(self) -> list[list[StripRow]]:
-        """Rows of a film strip: for prediction each truth above its sample, otherwise one real clip above all."""
-        given = self.info.given_frames
+        """Rows of a film strip: each truth above its sample, or, where nothing is given, one real clip above all."""
+        given = self.info.given
         if given:
             return [
                 [StripRow("truth", truth, given), StripRow("sample", sample, given)]
                 for truth, sample in zip(self.truth, self.samples, strict=True)
             ]
-        return [[StripRow("real clip", self.truth[0], 0)], [StripRow("sample", clip, 0) for clip in self.samples]]
+        return [[StripRow("real clip", self.truth[0], ())], [StripRow("sample", clip, ()) for clip in self.samples]]
 
     def sheet(self) -> tuple[bytes, int, int]:
         """All frames of all clips as one WebP picture, a frame below the other, with the size of one frame in pixels.
 
         One frame shows the clips side by side, truth above sample.
         """
-        num_clips, num_frames, height, width = self.truth.shape[:4]
+        num_clips, num_frames, height, width = self.samples.shape[:4]
         scale = min(_TILE_PX / width, (_MAX_SIDE_PX / num_frames - _GAP_PX) / (2 * height), 1.0 * _TILE_PX / height)
         tile_h, tile_w = max(1, round(height * scale)), max(1, round(width * scale))
         frame_h, frame_w = 2 * tile_h + _GAP_PX, num_clips * (tile_w + _GAP_PX) - _GAP_PX
@@ -54,6 +56,8 @@ class Film:
         for number in range(num_frames):
             for column in range(num_clips):
                 for row, clips in enumerate((self.truth, self.samples)):
+                    if number >= clips.shape[1]:
+                        continue
                     tile = Image.fromarray(clips[column, number]).resize((tile_w, tile_h), Image.Resampling.LANCZOS)
                     sheet.paste(tile, (column * (tile_w + _GAP_PX), number * frame_h + row * (tile_h + _GAP_PX)))
         buffer = io.BytesIO()
@@ -87,5 +91,5 @@ def load(config: RunConfig, paths: RunPaths, samples: str) -> Film:
             true = true_frames.frames(index)[: info.num_frames]
             clip_ids.append(clip_id)
             truth.append(true)
-            samples_of.append(np.concatenate([true[: info.given_frames], clip_samples[0, info.given_frames :]]))
+            samples_of.append(with_given(clip_samples[:1], true, info.given)[0])
     return Film(info, tuple(clip_ids), np.stack(truth), np.stack(samples_of))

@@ -1,7 +1,7 @@
 """Measures one sample set in one pass over its clips: what is wanted of each subject, clip by clip, none left out."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from results.fvd import FeatureSums, frechet_distance
@@ -47,7 +47,7 @@ def measure(
         MissingWeights: a metric's weights are not there.
     """
     info = sample_set.info
-    tally = _Tally(list(wanted), metrics, beside, info.given_frames)
+    tally = _Tally(list(wanted), metrics, beside, info.generated)
     num_clips = 0
     with Progress(f"measure {info.task}", info.num_clips, "clips") as progress:
         for clip_id, samples in sample_set.clips():
@@ -81,9 +81,13 @@ class _Tally:
     """What one pass collects: numbers of clips, and sums of features."""
 
     def __init__(
-        self, wanted: list[Wanted], metrics: Mapping[str, ClipMetric | SetMetric], beside: Beside, given_frames: int
+        self,
+        wanted: list[Wanted],
+        metrics: Mapping[str, ClipMetric | SetMetric],
+        beside: Beside,
+        generated: Sequence[int],
     ) -> None:
-        self._wanted, self._beside, self._given = wanted, beside, given_frames
+        self._wanted, self._beside, self._generated = wanted, beside, generated
         used = {name: metrics[name] for _, name in wanted}
         self._measures = {name: metric.open() for name, metric in used.items() if isinstance(metric, ClipMetric)}
         self._extractors = {name: metric.open() for name, metric in used.items() if isinstance(metric, SetMetric)}
@@ -108,7 +112,8 @@ class _Tally:
         _, name = want
         if name in self._measures:
             compare = self._measures[name]
-            values = [compare(truth.after(self._given), clip.after(self._given)) for clip in clips]
+            true = truth.frames(self._generated)
+            values = [compare(true, clip.frames(self._generated)) for clip in clips]
             self._per_clip[want].append(sum(values) / len(values))  # the mean over trajectories
         else:
             sums = self._of_subject.setdefault(want, [FeatureSums() for _ in clips])

@@ -9,12 +9,12 @@ from typing import Any
 import jinja2
 import yaml
 
-from results import figures, training_strips
+from results import figures, training_strips, wording
 from results.current import Comparison
 from results.film import Film
 from results.metrics import base
 from results.progress_curve import Curve
-from results.tables import TASKS, Table
+from results.tables import Table
 from results.training_strips import TrainingStrip
 from vdt_hpc import pictures
 from vdt_hpc.experiment.config import RunConfig
@@ -65,7 +65,7 @@ def render(content: Content) -> str:
 
 def _lead(content: Content) -> str:
     config = content.config
-    tasks = " and ".join(TASKS[task].lower() for task in dict.fromkeys(c.task for c in content.comparisons))
+    tasks = wording.listed([wording.TASKS[task].lower() for task in dict.fromkeys(c.task for c in content.comparisons)])
     return (
         f"A video diffusion transformer on {config.data.dataset} at {config.data.frame_height_px} px: {tasks}, "
         "measured on the test split against the true frames and beside three rows that tell what a number means."
@@ -75,10 +75,14 @@ def _lead(content: Content) -> str:
 def _facts(content: Content) -> list[tuple[str, str, str]]:
     config, record = content.config, content.comparisons[0].model.first
     model = config.model
-    given = f"{record.given_frames} given, " if record.given_frames else ""
+    tasks = dict.fromkeys(comparison.task for comparison in content.comparisons)
+    generated = f"{record.given_frames} given, " if record.given_frames else ""
+    generated += f"{record.num_frames - record.given_frames} generated"
+    if len(tasks) > 1:
+        generated = f"{len(tasks)} tasks"
     return [
         ("Data", f"{config.data.dataset}, {config.data.frame_height_px} px", f"{record.num_clips} test clips measured"),
-        ("Clip", f"{record.num_frames} frames", f"{given}{record.num_frames - record.given_frames} generated"),
+        ("Clip", f"{record.num_frames} frames", generated),
         ("Model", f"VDT, depth {model.depth}", f"width {model.width}, {model.num_heads} heads"),
         ("Trained", f"{record.clips_seen:,} clips seen", f"of {config.train.total_clips:,} planned"),
         ("Sampler", f"{(record.sampler or '').upper()}, {record.num_steps} steps",
@@ -89,21 +93,21 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
 def _film(film: Film) -> dict[str, Any]:
     info = film.info
     sheet, width, height = film.sheet()
-    task = TASKS.get(info.task, info.task)
+    task = wording.TASKS.get(info.task, info.task)
     how = f"{info.sampler.upper()}, {info.num_steps} steps"
     clips = ", ".join(film.clip_ids)
-    if info.given_frames:
+    if info.given:
         above = "true frames above, samples below"
-        strip = (
-            f"Truth above, sample below; the {info.given_frames} given frames have an orange border. Clips: {clips}."
-        )
+        frames = wording.frames(info.task, info.given, info.num_frames)
+        strip = f"Truth above, sample below: {frames}; given frames have an orange border. Clips: {clips}."
     else:
         above = "real clips above, samples below; they do not belong together"
         strip = f"One real clip ({film.clip_ids[0]}) above, samples below; they do not belong together."
     return {
         "title": f"{task} ({how})",
         "num_frames": info.num_frames,
-        "given_frames": info.given_frames,
+        "given": ",".join(map(str, info.given)),
+        "made": "blocks generated" if info.task == "completion" else "generated",
         "sheet": _data_uri(sheet, "webp"),
         "sheet_width": width,
         "sheet_height": height,

@@ -3,6 +3,7 @@
 Legend: T frames, H x W pixels; the last axis is red, green, blue.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,9 +60,9 @@ class Pixels:
         """T of (T, H, W, 3)."""
         return len(self.values)
 
-    def after(self, given_frames: int) -> "Pixels":
-        """The frames after the given ones: (T, H, W, 3) -> (T - given, H, W, 3)."""
-        return Pixels(self.values[given_frames:])
+    def frames(self, indices: Sequence[int]) -> "Pixels":
+        """Some of a clip's frames: (T, H, W, 3) -> (as many as indices, H, W, 3)."""
+        return Pixels(self.values[list(indices)])
 
 
 def check_pair(one: Pixels, other: Pixels) -> None:

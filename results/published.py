@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import model_validator
 
 from vdt_hpc.experiment import strict
-from vdt_hpc.experiment.config import TaskName
 from vdt_hpc.experiment.section import PositiveInt, Section
+from vdt_hpc.experiment.tasks_config import TaskName
 
 FILE = Path(__file__).with_name("published.yaml")
 

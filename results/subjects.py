@@ -1,10 +1,11 @@
 """What is measured beside the truth: the model, and three rows that tell what a number means.
 
 Legend: K trajectories, T frames, H x W pixels. Every subject keeps the true given frames, so that a metric of whole
-clips sees the same beginning everywhere and a metric of single frames never sees it at all.
+clips sees the same ones everywhere and a metric of single frames never sees them at all. A frame of a completion that
+is given in part counts as generated, and is all the subject's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from results.metrics.base import ClipMetric, SetMetric
 from vdt_hpc.dist import cpus_of_task, current_task, device_of
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.sample_config import DecodePrecision
 from vdt_hpc.store.latents import ByteArray, LatentSet, LatentSplit
 from vdt_hpc.store.sample_info import SampleInfo
 
@@ -25,13 +27,22 @@ Decode = Callable[[int], ByteArray]
 """Index of a clip -> the autoencoder's reconstruction of all its frames, (T, H, W, 3) uint8."""
 
 
-def reason_against(subject: str, metric: ClipMetric | SetMetric, info: SampleInfo) -> str | None:
-    """Why a subject has no number of a metric on a sample set, or None where it can be measured now."""
+def reason_against(subject: str, metric: ClipMetric | SetMetric, info: SampleInfo, num_true_frames: int) -> str | None:
+    """Why a subject has no number of a metric on a sample set, or None where it can be measured now.
+
+    Args:
+        subject: one of SUBJECTS.
+        metric: what would be measured.
+        info: the sample set.
+        num_true_frames: frames of a test clip.
+    """
     if info.task == "unconditional":
         if isinstance(metric, ClipMetric):
             return "does not apply: an unconditional sample has no truth"
         if subject == COPY:
             return "does not apply: no frame is given that could be repeated"
+    if info.num_frames > num_true_frames:
+        return f"the samples have {info.num_frames} frames, the true clips {num_true_frames}"
     if isinstance(metric, SetMetric):
         if info.num_frames < metric.min_frames:
             return f"{metric.label} needs clips of at least {metric.min_frames} frames; these have {info.num_frames}"
@@ -65,31 +76,59 @@ class Beside:
         """A subject's clips for one test clip, (K, T, H, W, 3) uint8; K is 1 except for the model.
 
         Args:
-            subject: one of SUBJECTS. `real-against-real` is the next test clip, the first after the last.
+            subject: one of SUBJECTS. `copy-last-frame` repeats, for each generated frame, the nearest given frame
+                before it, or, before all given ones, the first of them: for prediction, the last given frame.
+                `real-against-real` is the next test clip, the first after the last.
             index: of the test clip.
             samples: the model's, (K, T, H, W, 3) uint8.
         """
-        given, truth = self._info.given_frames, self.true_frames(index)
+        truth = self.true_frames(index)
         if subject == MODEL:
-            generated = samples[:, given:]
+            clips = samples
         elif subject == COPY:
-            generated = np.repeat(truth[None, given - 1 : given], len(truth) - given, axis=1)
+            clips = truth[None, nearest_given(self._info)]
         elif subject == AUTOENCODER:
-            generated = self._decode(index)[None, given : self._info.num_frames]
+            clips = self._decode(index)[None, : self._info.num_frames]
         else:
-            generated = self.true_frames((index + 1) % self._info.num_clips)[None, given:]
-        beginning = np.broadcast_to(truth[:given], (len(generated), *truth[:given].shape))
-        return np.concatenate([beginning, generated], axis=1)
+            clips = self.true_frames((index + 1) % self._info.num_clips)[None]
+        return with_given(clips, truth, self._info.given)
+
+
+def nearest_given(info: SampleInfo) -> list[int]:
+    """For every frame of a sample the given frame that stands for it: the nearest before it, else the first after."""
+    return [
+        max((one for one in info.given if one <= index), default=min(info.given)) for index in range(info.num_frames)
+    ]
+
+
+def with_given(clips: ByteArray, truth: ByteArray, given: Sequence[int]) -> ByteArray:
+    """Clips with the true given frames in place of their own, as far as there is truth.
+
+    Args:
+        clips: (K, T, H, W, 3).
+        truth: (T or fewer, H, W, 3).
+        given: indices of the given frames.
+    """
+    indices = [index for index in given if index < len(truth)]
+    mixed = clips.copy()
+    mixed[:, indices] = truth[indices]
+    return mixed
 
 
 class Reconstruction:
     """What the run's autoencoder makes of the true frames: decode(mean of the posterior).
 
     The weights are loaded at the first call, since not every measurement asks for them.
+
+    Args:
+        config: the run.
+        latents: its latents.
+        precision: the decoder's arithmetic, that of the samples which it is set beside.
     """
 
-    def __init__(self, config: RunConfig, latents: LatentSet) -> None:
+    def __init__(self, config: RunConfig, latents: LatentSet, precision: DecodePrecision) -> None:
         self._config, self._manifest, self._split = config, latents.manifest, latents.split("test")
+        self._precision: DecodePrecision = precision
         self._loaded: Autoencoder | None = None
 
     def __call__(self, index: int) -> ByteArray:
@@ -104,9 +143,8 @@ class Reconstruction:
 
         self._loaded = self._loaded or self._load()
         mean, _ = self._split.moments(index)
-        return autoencoder.decode(
-            self._loaded, torch.from_numpy(mean.astype(np.float32)), self._config.sample.decode_frames
-        )
+        latents = torch.from_numpy(mean.astype(np.float32))
+        return autoencoder.decode(self._loaded, latents, self._config.sample.decode_frames)
 
     def _load(self) -> "Autoencoder":
         import torch
@@ -114,7 +152,7 @@ class Reconstruction:
         from vdt_hpc.model import autoencoder
 
         torch.set_num_threads(cpus_of_task(current_task()))
-        loaded = autoencoder.load(self._config.autoencoder, device_of(current_task()))
+        loaded = autoencoder.load(self._config.autoencoder, device_of(current_task()), precision=self._precision)
         if loaded.sha256 != self._manifest.autoencoder["sha256"]:
             raise UserError(
                 f"the autoencoder {loaded.source} is not the one that made the latents; put that one back, "

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from results import wording
 from results.current import Comparison, Measured
 from results.metrics import base
 from results.published import Published, PublishedRow
@@ -17,11 +18,9 @@ from results.subjects import AUTOENCODER, COPY, MODEL, REAL
 from vdt_hpc.store.records import Record
 
 NAMES = {
-    COPY: ("Copy last frame", "no motion: the last given frame again and again"),
     AUTOENCODER: ("Autoencoder", "ceiling: the true frames, encoded and decoded"),
     REAL: ("Real against real", "how far apart real clips are from each other"),
 }
-TASKS = {"prediction": "Prediction", "unconditional": "Unconditional generation"}
 DASH = "–"
 
 
@@ -135,10 +134,11 @@ def comparable(comparison: Comparison, published: Published, frame_height_px: in
 
 def _title(comparison: Comparison) -> str:
     record = comparison.model.first
-    given, total = comparison.given_frames, comparison.num_frames
-    frames = f"{given} given frames, {total - given} generated" if given else f"{total} frames"
+    frames = wording.frames(comparison.task, record.given_indices, comparison.num_frames)
     trajectories = f", {record.num_trajectories} trajectories per clip" if record.num_trajectories > 1 else ""
-    return f"{TASKS.get(comparison.task, comparison.task)}: {frames}; {record.num_clips} test clips{trajectories}"
+    return (
+        f"{wording.TASKS.get(comparison.task, comparison.task)}: {frames}; {record.num_clips} test clips{trajectories}"
+    )
 
 
 def _never_applies(comparison: Comparison, metric: str) -> str | None:
@@ -182,9 +182,15 @@ def _own_row(table: Table, measured: Measured, ours: str, comparison: Comparison
 
 def name_of(record: Record) -> tuple[str, str]:
     """Name of a subject in tables, and what it is."""
+    if record.subject == COPY:
+        if record.task == "prediction":
+            return "Copy last frame", "no motion: the last given frame again and again"
+        return "Copy given frame", "no motion: the nearest given frame before each, or the first after it"
+    decoded = f", decoded in {record.decode_precision}" if record.decode_precision else ""
     if record.subject != MODEL:
-        return NAMES[record.subject]
-    how = f"{(record.sampler or '').upper()}, {record.num_steps} steps, {record.clips_seen:,} clips seen"
+        label, detail = NAMES[record.subject]
+        return label, detail + decoded
+    how = f"{(record.sampler or '').upper()}, {record.num_steps} steps{decoded}, {record.clips_seen:,} clips seen"
     return f"VDT, run {record.run}", how
 
 

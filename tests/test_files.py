@@ -1,5 +1,7 @@
 """Finishing files: whole or not there, whatever happens on the way."""
 
+import errno
+import os
 import subprocess
 
 import pytest
@@ -31,6 +33,34 @@ def test_a_failed_folder_leaves_nothing(tmp_path):
         (temporary / "x").write_text("half")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_replaces_another_whole_or_not_at_all(tmp_path):
+    for text in ("one", "two"):
+        with files.finish_folder(tmp_path / "f", replace=True) as temporary:
+            (temporary / text).write_text(text)
+    assert [path.name for path in (tmp_path / "f").iterdir()] == ["two"]
+    with pytest.raises(RuntimeError), files.finish_folder(tmp_path / "f", replace=True):
+        raise RuntimeError
+    assert [path.name for path in (tmp_path / "f").iterdir()] == ["two"]
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_folder_comes_back_if_the_rename_fails(tmp_path, monkeypatch):
+    with files.finish_folder(tmp_path / "f") as temporary:
+        (temporary / "x").write_text("old")
+    rename = os.replace
+
+    def fail(source, target):
+        if str(source).endswith(".tmp"):
+            raise OSError(errno.ENOSPC, "full")
+        rename(source, target)
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(UserError, match="the disk is full"), files.finish_folder(tmp_path / "f", replace=True):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+    assert (tmp_path / "f" / "x").read_text() == "old"
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "\xff"])

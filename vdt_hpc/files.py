@@ -49,9 +49,14 @@ def finish_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 @contextlib.contextmanager
-def finish_folder(path: Path) -> Iterator[Path]:
-    """As `finish`, for a whole folder that does not exist yet; every file in it is flushed before the rename."""
-    temporary = _temporary(path)
+def finish_folder(path: Path, replace: bool = False) -> Iterator[Path]:
+    """As `finish`, for a whole folder; every file in it is flushed before the rename.
+
+    Args:
+        path: a folder that does not exist yet, or is empty.
+        replace: what has the name already moves aside right before the rename, and is removed after it.
+    """
+    temporary, aside = _temporary(path), path.with_name(f".{path.name}.replaced")
     with explained(path):
         try:
             temporary.mkdir(parents=True)
@@ -59,10 +64,16 @@ def finish_folder(path: Path) -> Iterator[Path]:
             for file in temporary.rglob("*"):
                 flush(file)
             flush(temporary)
+            if replace and path.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+                os.replace(path, aside)
             os.replace(temporary, path)
             flush(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            if aside.exists() and not path.exists():  # the rename has failed
+                os.replace(aside, path)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def flush(path: Path) -> None:

@@ -8,7 +8,7 @@ Legend: T frames, H x W pixels.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,33 +52,41 @@ class StripRow:
     label: str
     frames: ByteArray
     """(T, H, W, 3) uint8."""
-    given_frames: int
-    """Frames at the start that get an orange border."""
+    given: Collection[int]
+    """Indices of the frames that get an orange border."""
 
 
-def strip_indices(num_frames: int, given_frames: int, num_shown: int = STRIP_FRAMES) -> list[int]:
-    """Indices of the frames that a strip shows: the given ones (three at most), then evenly spread to the end."""
+def strip_indices(num_frames: int, given: Collection[int], num_shown: int = STRIP_FRAMES) -> list[int]:
+    """Indices of the frames that a strip shows: given ones, three at most, and others, spread evenly.
+
+    Of more than three given frames: the first, the last, and of those between the nearest to the middle of the clip.
+    """
     if num_frames <= num_shown:
         return list(range(num_frames))
-    first = [0, *range(max(1, given_frames - 2), given_frames)] if given_frames > 3 else list(range(given_frames))
-    num_rest = min(num_shown - len(first), num_frames - given_frames)
-    rest = np.linspace(given_frames, num_frames - 1, num_rest)
-    return [*first, *(round(float(index)) for index in rest)]
+    shown = sorted(given)
+    if len(shown) > 3:
+        middle = min(shown[1:-1], key=lambda index: abs(2 * index - (num_frames - 1)))
+        shown = [shown[0], middle, shown[-1]]
+    others = [index for index in range(num_frames) if index not in given]
+    places = np.linspace(0, len(others) - 1, min(num_shown - len(shown), len(others)))
+    return sorted([*shown, *(others[round(float(place))] for place in places)])
 
 
 def film_strip(groups: Sequence[Sequence[StripRow]], theme: Theme = LIGHT, title: str = "") -> Figure:
     """A film strip like those of papers: groups of rows, frame numbers beneath, given frames in orange.
 
     Args:
-        groups: rows that belong together (truth above, sample below); all rows have T frames of one size.
+        groups: rows that belong together (truth above, sample below); all frames have one size. A row that has fewer
+            than the longest stays empty from there.
         theme: colours.
         title: one line above all rows; empty: none, and no room for it.
     """
     from PIL import Image
 
     rows = [row for group in groups for row in group]
-    num_frames, height, width = rows[0].frames.shape[:3]
-    indices = strip_indices(num_frames, max(row.given_frames for row in rows))
+    height, width = rows[0].frames.shape[1:3]
+    num_frames = max(len(row.frames) for row in rows)
+    indices = strip_indices(num_frames, {index for row in rows for index in row.given})
     cell_h = round(_CELL * height / width)
     top = _HEAD if title else 0
     total_w = _LABEL + len(indices) * (_CELL + _GAP)
@@ -94,10 +102,12 @@ def film_strip(groups: Sequence[Sequence[StripRow]], theme: Theme = LIGHT, title
         for row in group:
             axes.text(10, top + cell_h / 2, row.label, va="center", color=theme.ink, size=8.5)
             for column, index in enumerate(indices):
+                if index >= len(row.frames):
+                    break
                 left = _LABEL + column * (_CELL + _GAP)
                 frame = Image.fromarray(row.frames[index]).resize((_CELL, cell_h), Image.Resampling.LANCZOS)
                 canvas.paste(frame, (left, top))
-                if index < row.given_frames:
+                if index in row.given:
                     _border(axes, left, top, cell_h)
             top += cell_h + _GAP
         top += _BETWEEN

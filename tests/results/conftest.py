@@ -68,13 +68,13 @@ class MadeUp:
         self.fingerprint = manifest.fingerprint
 
     def info(self, task="prediction", **changes):
-        sample = self.config.sample
+        num_frames = self.frames.shape[1]
+        given = self.config.sample.given(task, num_frames)
         info = SampleInfo(
-            run=self.config.name, dataset=self.config.data.dataset, task=task,
-            given_frames=sample.given_frames if task == "prediction" else 0, num_frames=self.frames.shape[1],
-            num_clips=len(self.frames), num_trajectories=1, sampler="ddim", num_steps=50, seed=0,
-            checkpoint="clips-000003200", clips_seen=3200, run_signature=signature(self.config),
-            latents_fingerprint=self.fingerprint, code_commit="0123456789ab",
+            run=self.config.name, dataset=self.config.data.dataset, task=task, given_frames=len(given), given=given,
+            num_frames=num_frames, window_frames=num_frames, num_clips=len(self.frames), num_trajectories=1,
+            sampler="ddim", num_steps=50, seed=0, checkpoint="clips-000003200", clips_seen=3200,
+            run_signature=signature(self.config), latents_fingerprint=self.fingerprint, code_commit="0123456789ab",
         )  # fmt: skip
         return replace(info, **changes)
 
@@ -103,7 +103,7 @@ class MadeUp:
 
     def write_strips(self, moments=(800, 1600, 2400, 3200)):
         for clips_seen in moments:
-            rows = [pictures.StripRow(label, self.frames[0], 2) for label in ("truth", "sample")]
+            rows = [pictures.StripRow(label, self.frames[0], (0, 1)) for label in ("truth", "sample")]
             strip = pictures.film_strip([rows], title=f"{clips_seen:,} clips seen")
             pictures.save(strip, strip_path(self.paths.strips, clips_seen).with_suffix(""), ("png",))
 

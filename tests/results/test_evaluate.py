@@ -67,6 +67,23 @@ def test_the_ceiling_is_the_autoencoders_own_reconstruction(made_up):
     assert by_want(made_up)["autoencoder", "psnr"].value == pytest.approx(expected, abs=1e-3)
 
 
+def test_the_ceiling_is_decoded_as_the_samples_are(made_up):
+    from results.tables import name_of
+
+    for precision in ("fp32", "bf16"):
+        made_up.write_samples(made_up.samples[:, :1], made_up.info(decode_precision=precision))
+        made_up.evaluate(metrics=("psnr",))
+    records = [r for r in read_records(made_up.paths.records) if r.subject == "autoencoder"]
+    exact, rough = sorted(records, key=lambda r: r.decode_precision is not None)
+    assert (exact.decode_precision, rough.decode_precision) == (None, "bf16")
+    assert exact.value != rough.value
+    assert rough.value == pytest.approx(exact.value, abs=2)
+    assert "bf16" not in name_of(exact)[1]
+    assert name_of(rough)[1].endswith("decoded in bf16")
+    beside = [r for r in read_records(made_up.paths.records) if r.subject == "copy-last-frame"]
+    assert len(beside) == 1
+
+
 def test_given_frames_never_count(made_up, tiny_i3d):
     tiny_i3d()
     made_up.write_samples(made_up.samples[:, :1])
@@ -192,3 +209,74 @@ def test_samples_that_do_not_fit_are_refused(made_up):
     with pytest.raises(UserError, match="is elsewhere_000000, the test split has town_000000"):
         made_up.evaluate()
     assert not made_up.paths.records.exists()
+
+
+CONDITIONAL = {
+    "backward": (10, 11), "image_to_video": (0,), "interpolation": (0, 4, 8), "completion": (0, 11),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", CONDITIONAL)
+def test_metrics_of_frames_are_over_those_that_are_not_given(made_up, tiny_i3d, task):
+    tiny_i3d()
+    info, given = made_up.info(task), list(CONDITIONAL[task])
+    generated = np.delete(np.arange(12), given)
+    assert info.given == CONDITIONAL[task]
+    changed = made_up.samples[:, :1].copy()
+    changed[:, :, given] = 255 - changed[:, :, given]
+    made_up.write_samples(made_up.samples[:, :1], info)
+    made_up.write_samples(changed, made_up.info(task, seed=1))
+    made_up.evaluate(metrics=("psnr", "ssim", "fvd"))
+    records = read_records(made_up.paths.records)
+    by_seed = {(r.seed, r.metric): r.value for r in records if r.subject == "model"}
+    expected = [
+        psnr(Pixels(true[generated]), Pixels(made[generated]))
+        for true, made in zip(made_up.frames, made_up.samples[:, 0], strict=True)
+    ]
+    assert by_seed[0, "psnr"] == pytest.approx(np.mean(expected), rel=1e-12)
+    assert all(by_seed[0, name] == by_seed[1, name] for name in ("psnr", "ssim", "fvd"))
+    assert all(r.given_frames == len(given) and r.given_indices == CONDITIONAL[task] for r in records)
+    assert {(r.subject, r.metric) for r in records} == {(s, m) for s in SUBJECTS for m in ("psnr", "ssim", "fvd")}
+
+
+@pytest.mark.parametrize(
+    ("task", "sources"),
+    [
+        ("prediction", [0, 1] + 10 * [1]),
+        ("backward", 11 * [10] + [11]),
+        ("image_to_video", 12 * [0]),
+        ("interpolation", 4 * [0] + 4 * [4] + 4 * [8]),
+        ("completion", 11 * [0] + [11]),
+    ],
+)
+def test_the_copy_repeats_the_nearest_given_frame_before(made_up, task, sources):
+    from results.subjects import COPY, Beside
+    from vdt_hpc.store.latents import LatentSet
+
+    truth = LatentSet.open(made_up.config, made_up.paths).split("test")
+    beside = Beside(made_up.info(task), truth, decode=None)
+    (copied,) = beside.frames(COPY, 1, made_up.samples[1])
+    assert np.array_equal(copied, made_up.frames[1][sources])
+
+
+def test_another_given_frame_is_another_measurement(made_up):
+    for given in ((0,), (6,)):
+        made_up.write_samples(made_up.samples[:, :1], made_up.info("image_to_video", given=given))
+    made_up.evaluate(metrics=("psnr",))
+    records = read_records(made_up.paths.records)
+    copies = {r.given_indices: r.value for r in records if r.subject == "copy-last-frame"}
+    assert set(copies) == {(0,), (6,)}
+    assert copies[(0,)] != copies[(6,)]
+
+
+def test_samples_longer_than_the_truth_are_shown_but_not_measured(made_up, tiny_i3d):
+    tiny_i3d()
+    longer = np.concatenate([made_up.samples[:, :1]] * 2, axis=2)
+    made_up.write_samples(longer, made_up.info(num_frames=24, overlap_frames=2))
+    made_up.evaluate()
+    records = by_want(made_up)
+    assert len(records) == 16
+    assert {record.missing for record in records.values()} == {"the samples have 24 frames, the true clips 12"}
+    made_up.report()
+    assert "the true clips 12" in made_up.paths.page.read_text()
+    assert len(list(made_up.paths.figures.glob("strip-prediction-*.png"))) == 1

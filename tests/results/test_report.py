@@ -174,10 +174,15 @@ def test_the_curve_reads_its_log_strictly(tmp_path):
 @pytest.mark.parametrize(
     ("num_frames", "given", "expected"),
     [
-        (30, 2, [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 29]),
-        (30, 0, [0, 3, 5, 8, 11, 13, 16, 18, 21, 24, 26, 29]),
-        (12, 2, list(range(12))),
-        (16, 8, [0, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
+        (30, range(2), [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 29]),
+        (30, (), [0, 3, 5, 8, 11, 13, 16, 18, 21, 24, 26, 29]),
+        (12, range(2), list(range(12))),
+        (16, range(8), [0, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
+        (16, range(8, 16), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15]),
+        (30, (28, 29), [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29]),
+        (30, (15,), [0, 3, 6, 8, 11, 14, 15, 18, 21, 23, 26, 29]),
+        (30, range(0, 30, 4), [0, 1, 5, 7, 11, 14, 16, 18, 22, 25, 28, 29]),
+        (30, (0, 29), [0, 1, 4, 7, 10, 13, 16, 19, 22, 25, 28, 29]),
     ],
 )
 def test_a_strip_shows_the_given_frames_and_the_end(num_frames, given, expected):
@@ -186,6 +191,18 @@ def test_a_strip_shows_the_given_frames_and_the_end(num_frames, given, expected)
 
 def test_only_given_frames_have_a_border():
     frames = np.zeros((12, 20, 20, 3), np.uint8)
-    figure = pictures.film_strip([[pictures.StripRow("truth", frames, 2), pictures.StripRow("sample", frames, 2)]])
+    figure = pictures.film_strip(
+        [[pictures.StripRow("truth", frames, (0, 11)), pictures.StripRow("sample", frames, (5,))]]
+    )
     (axes,) = figure.axes
-    assert len(axes.patches) == 4
+    assert len(axes.patches) == 3
+    lefts = sorted(patch.get_x() for patch in axes.patches)
+    assert lefts[1] - lefts[0] == pytest.approx(5 / 11 * (lefts[2] - lefts[0]))
+
+
+def test_a_row_that_is_shorter_than_the_others_ends_early():
+    bright, dark = np.full((5, 20, 20, 3), 250, np.uint8), np.zeros((8, 20, 20, 3), np.uint8)
+    figure = pictures.film_strip([[pictures.StripRow("truth", bright, ()), pictures.StripRow("sample", dark, ())]])
+    (canvas,) = figure.axes[0].images
+    above, below = np.vsplit(canvas.get_array()[:262], 2)
+    assert [(row[62, 116 + 62 :: 131, 3] > 0).sum() for row in (above, below)] == [5, 8]

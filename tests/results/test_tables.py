@@ -124,6 +124,34 @@ def test_a_metric_that_never_applies_takes_no_column():
     assert len(table.rows) == 1  # the published rows are of another task
 
 
+@pytest.mark.parametrize(
+    ("task", "given", "said"),
+    [
+        ("prediction", (0, 1), "Prediction: 2 given frames, 28 generated"),
+        ("prediction", (0,), "Prediction: 1 given frame, 29 generated"),
+        ("backward", (28, 29), "Backward prediction: last 2 frames given, 28 generated"),
+        ("backward", (29,), "Backward prediction: last frame given, 29 generated"),
+        ("image_to_video", (0,), "Image to video: frame 0 given, 29 generated"),
+        ("image_to_video", (7,), "Image to video: frame 7 given, 29 generated"),
+        ("interpolation", tuple(range(0, 30, 4)), "Interpolation: every 4th frame given, 22 generated"),
+        ("interpolation", tuple(range(0, 30, 2)), "Interpolation: every 2nd frame given, 15 generated"),
+        ("completion", (0, 29), "Spatial-temporal completion: first and last frame given, blocks of the 28 between "
+         "generated"),
+        ("unconditional", (), "Unconditional generation: 30 frames"),
+    ],
+)  # fmt: skip
+def test_the_title_says_what_is_given(task, given, said):
+    usual = given == tuple(range(len(given)))
+    same = {"task": task, "given_frames": len(given), "given": None if usual else given}
+    (table,) = build([record("fvd", 99.0, **same), record("fvd", 120.0, subject="copy-last-frame", **same)])
+    assert table.title == f"{said}; 256 test clips"
+    shows_published = "SVG-LP" in [row.label for row in table.rows]
+    assert shows_published == (task == "prediction")
+    copied = table.rows[-1]
+    assert (copied.label == "Copy last frame") == (task == "prediction")
+    assert "last given frame again" in copied.detail or task != "prediction"
+
+
 def test_the_newest_checkpoint_is_shown_and_history_stays_behind():
     older = {"samples": "set-old", "checkpoint": "clips-000400000", "clips_seen": 400_000}
     records = [
@@ -144,3 +172,13 @@ def test_the_csv_is_tidy_and_not_rounded():
     assert own.loc["ssim", "latents_fingerprint"] == "f00"
     ghvae = frame[(frame["method"] == "GHVAE") & (frame["metric"] == "fvd")]
     assert ghvae["value"].item() == 418.0
+
+
+def test_tasks_stand_in_the_order_of_the_configuration():
+    records = [
+        record("fvd", 99.0, task="backward", given=(28, 29)), record("fvd", 98.0, task="interpolation", given=(0, 4)),
+        record("fvd", 97.0),
+    ]  # fmt: skip
+    assert [table.title.split(":")[0] for table in build(records)] == [
+        "Prediction", "Backward prediction", "Interpolation",
+    ]  # fmt: skip

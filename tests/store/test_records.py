@@ -1,6 +1,7 @@
 """Records: a number or a reason, merged by what they measure, whole or not at all."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -31,8 +32,17 @@ def test_a_record_has_a_number_or_a_reason(record):
 def test_reading_returns_what_was_written(tmp_path, record):
     path = tmp_path / "run" / "records.jsonl"
     assert read_records(path) == []
-    assert merge_records(path, [record]) == [record]
-    assert read_records(path) == [record]
+    backward = replace(record, task="backward", given=(28, 29))
+    assert merge_records(path, [record, backward]) == [record, backward]
+    assert read_records(path) == [record, backward]
+    assert [one.given_indices for one in read_records(path)] == [(0, 1), (28, 29)]
+
+
+def test_records_from_before_the_other_tasks_are_read(tmp_path, record):
+    content = asdict(record)
+    del content["given"]
+    (tmp_path / "records.jsonl").write_text(json.dumps(content) + "\n")
+    assert read_records(tmp_path / "records.jsonl") == [record]
 
 
 def test_the_newer_record_of_the_same_thing_counts(tmp_path, record):
@@ -48,6 +58,7 @@ def test_the_newer_record_of_the_same_thing_counts(tmp_path, record):
     [
         {"subject": "autoencoder"}, {"task": "unconditional"}, {"protocol": "p"}, {"metric": "fvd"}, {"samples": "t"},
         {"latents_fingerprint": "g"}, {"num_clips": 5}, {"num_frames": 16}, {"given_frames": 4}, {"run": "q"},
+        {"given": (4, 5)},
     ],
 )  # fmt: skip
 def test_other_conditions_are_other_records(tmp_path, record, changes):

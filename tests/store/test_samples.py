@@ -14,7 +14,8 @@ from vdt_hpc.store.samples import SampleSet, finish_set, write_part
 @pytest.fixture
 def info():
     return SampleInfo(
-        run="r", dataset="d", task="prediction", given_frames=2, num_frames=3, num_clips=11, num_trajectories=2,
+        run="r", dataset="d", task="prediction", given_frames=2, given=(0, 1), num_frames=3, window_frames=3,
+        num_clips=11, num_trajectories=2,
         sampler="ddim", num_steps=50, seed=0, checkpoint="clips-000000008", clips_seen=8, run_signature="s",
         latents_fingerprint="f", code_commit="c",
     )  # fmt: skip
@@ -53,8 +54,30 @@ def test_a_set_with_a_missing_part_is_not_finished(tmp_path, info):
 def test_the_name_tells_contents_apart_but_not_code(info):
     assert info.name.startswith("prediction-ddim-50-clips-000000008-")
     assert replace(info, code_commit="other").name == info.name
-    for changes in ({"seed": 1}, {"num_clips": 12}, {"run_signature": "t"}, {"latents_fingerprint": "g"}):
+    for changes in (
+        {"seed": 1}, {"num_clips": 12}, {"run_signature": "t"}, {"latents_fingerprint": "g"}, {"given": (0, 2)},
+        {"window_frames": 2}, {"overlap_frames": 1}, {"decode_precision": "bf16"},
+    ):  # fmt: skip
         assert replace(info, **changes).name != info.name
+
+
+def test_sets_from_before_the_other_tasks_keep_their_names_and_are_read(tmp_path, info):
+    assert info.name == "prediction-ddim-50-clips-000000008-f5268938"
+    folder = tmp_path / info.name
+    write(folder, info, [0, 1])
+    finish_set(folder, info)
+    content = files.read_json(folder / SAMPLES)
+    for name in ("given", "window_frames", "overlap_frames", "decode_precision"):
+        del content[name]
+    files.write_json(folder / SAMPLES, content)
+    assert SampleSet.open(folder).info == info
+
+
+def test_frames_that_are_not_given_are_generated(info):
+    assert info.generated == (2,)
+    assert replace(info, num_frames=6, given=(5, 1)).generated == (0, 2, 3, 4)
+    with pytest.raises(AssertionError):
+        replace(info, given=(1,))
 
 
 def test_what_does_not_fit_is_refused(tmp_path, info):

@@ -78,7 +78,7 @@ def write_share(staging: Path, share: Share, piece: int = 0, num_pieces: int = 1
         suffix = "" if num_pieces == 1 else f"-{piece + 1:05d}-of-{num_pieces:05d}"
         file = staging / f"{part}{suffix}.safetensors"
         with files.explained(file):
-            _write(file, tensors)
+            write_tensors(file, tensors)
             files.flush(file)
             marks[file.name] = {"sha256": files.sha256(file), "num_bytes": file.stat().st_size}
     return marks
@@ -190,12 +190,13 @@ def _require_finite(tensors: "Mapping[str, Tensor]") -> None:
             raise NotFinite(name)
 
 
-def _write(file: Path, tensors: "Mapping[str, Tensor]") -> None:
+def write_tensors(file: Path, tensors: "Mapping[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file in place; an OSError names the system's reason, whatever safetensors makes of it."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
-        save_file(dict(tensors), file)
+        save_file(dict(tensors), file, metadata)
     except SafetensorError as error:  # its own kind of error, the system's number only in the text
         numbers = (errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EACCES, errno.EROFS)
         found = next((number for number in numbers if f"os error {number})" in str(error)), errno.EIO)

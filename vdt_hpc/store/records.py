@@ -46,6 +46,10 @@ class Record:
     """Name of the sample set's folder; None for subjects that are not sampled."""
     latents_fingerprint: str
     code_commit: str
+    given: tuple[int, ...] | None = None
+    """Indices of the given frames, where they are not the first ones."""
+    decode_precision: str | None = None
+    """Arithmetic of the decoder that made the frames, where it is not fp32."""
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.missing is None):
@@ -57,7 +61,12 @@ class Record:
     def key(self) -> tuple[object, ...]:
         """What a record measures; a newer record of the same key replaces the older."""
         return (self.run, self.subject, self.task, self.protocol, self.metric, self.samples, self.latents_fingerprint,
-                self.num_clips, self.num_frames, self.given_frames)  # fmt: skip
+                self.num_clips, self.num_frames, self.given_frames, self.given, self.decode_precision)  # fmt: skip
+
+    @property
+    def given_indices(self) -> tuple[int, ...]:
+        """Indices of the given frames."""
+        return tuple(range(self.given_frames)) if self.given is None else self.given
 
 
 def read_records(path: Path) -> list[Record]:
@@ -71,8 +80,10 @@ def read_records(path: Path) -> list[Record]:
     records = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            records.append(Record(**json.loads(line)))
-        except (ValueError, TypeError) as error:
+            content = json.loads(line)
+            given = content.pop("given", None)
+            records.append(Record(**content, given=None if given is None else tuple(given)))
+        except (ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{path}:{number} is damaged ({error}); remove the file and run evaluate again") from None
     return records
 

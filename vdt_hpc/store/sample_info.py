@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.config import TaskName
+from vdt_hpc.experiment.sample_config import DecodePrecision
+from vdt_hpc.experiment.tasks_config import TaskName
 
 SAMPLES = "samples.json"
 CLIPS_PER_PART = 8
@@ -21,8 +24,13 @@ class SampleInfo:
     dataset: str
     task: TaskName
     given_frames: int
-    """Frames that the model was given at the start (0: unconditional)."""
+    """Number of the frames that the model was given (0: unconditional)."""
+    given: tuple[int, ...]
+    """Indices of these frames; the others are generated, wholly, or, in a completion, partly."""
     num_frames: int
+    """Frames of a sample."""
+    window_frames: int
+    """Frames of the windows that a sample is made of; equal to `num_frames` where it is made in one."""
     num_clips: int
     num_trajectories: int
     sampler: str
@@ -34,11 +42,28 @@ class SampleInfo:
     run_signature: str
     latents_fingerprint: str
     code_commit: str
+    overlap_frames: int = 0
+    """Frames that a window is given of the one before it; 0 where there is one window."""
+    decode_precision: DecodePrecision = "fp32"
+    """Arithmetic of the decoder."""
+
+    def __post_init__(self) -> None:
+        assert len(self.given) == self.given_frames, (self.given, self.given_frames)
+
+    @property
+    def generated(self) -> tuple[int, ...]:
+        """Indices of the frames that are not wholly given."""
+        return tuple(index for index in range(self.num_frames) if index not in self.given)
 
     @property
     def name(self) -> str:
-        """Name of the set's folder: readable, and different wherever the content would be."""
-        content = {key: value for key, value in asdict(self).items() if key != "code_commit"}
+        """Name of the set's folder: readable, and different wherever the content would be.
+
+        What has its usual value is not in it, so that sets from before there was a choice keep their names.
+        """
+        everything = asdict(self)
+        usual = {**_usual(everything), "code_commit": self.code_commit}
+        content = {key: value for key, value in everything.items() if key not in usual or value != usual[key]}
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
         return f"{self.task}-{self.sampler}-{self.num_steps}-{self.checkpoint}-{digest}"
 
@@ -60,9 +85,11 @@ def read_info(folder: Path) -> SampleInfo | None:
     if not (folder / SAMPLES).exists():
         return None
     content = files.read_json(folder / SAMPLES)
-    if set(content) != {field.name for field in fields(SampleInfo)}:
+    names = {field.name for field in fields(SampleInfo)}
+    if not names - {*_USUAL} <= set(content) <= names:
         raise UserError(f"{folder / SAMPLES} is damaged; remove {folder} and run the stage sample again")
-    return SampleInfo(**content)
+    whole = {**_usual(content), **content}
+    return SampleInfo(**{**whole, "given": tuple(whole["given"])})
 
 
 def read_infos(folder: Path) -> list[SampleInfo]:
@@ -73,3 +100,12 @@ def read_infos(folder: Path) -> list[SampleInfo]:
     """
     found = [read_info(child) for child in sorted(folder.glob("*")) if child.is_dir()]
     return [info for info in found if info is not None]
+
+
+_USUAL = ("given", "window_frames", "overlap_frames", "decode_precision")
+
+
+def _usual(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the fields that sets from before there was a choice do not have, as they follow from the others."""
+    values = (tuple(range(content["given_frames"])), content["num_frames"], 0, "fp32")
+    return dict(zip(_USUAL, values, strict=True))
