@@ -167,3 +167,10 @@ def test_a_task_that_is_killed_while_it_starts_does_not_leave_the_other_waiting(
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert errors.startswith("error: stage train crashed on task ")
+
+
+def test_output_that_nobody_reads_to_the_end_is_no_traceback(command_line):
+    words = command_line.arguments("launch", "--partition", "a100", "--dry-run")
+    done = subprocess.run(["bash", "-c", f"{' '.join(words)} | head -n 1"], cwd=HOME, capture_output=True, text=True)
+    assert done.stdout.startswith("run ")
+    assert done.stderr == ""

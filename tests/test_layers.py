@@ -12,7 +12,7 @@ from vdt_hpc.experiment import stages
 HOME = Path(__file__).parents[1]
 STAGE_PACKAGES = ("preprocess", "jobs", "results")
 GROUND = {"vdt_hpc", "vdt_hpc.errors", "vdt_hpc.files", "vdt_hpc.progress", "vdt_hpc.slurm"}
-FRONT_DOORS = {"vdt_hpc.launch", "vdt_hpc.report", "vdt_hpc.status"}
+FRONT_DOORS = {"vdt_hpc.launch", "vdt_hpc.report", "vdt_hpc.status", "vdt_hpc.export"}
 HEAVY = {"torch", "h5py", "numpy", "pandas", "diffusers"}
 
 
@@ -94,7 +94,7 @@ def test_no_module_imports_itself_through_others():
     "code",
     [
         "import vdt_hpc.launch, vdt_hpc.cluster.local, vdt_hpc.cluster.executor",
-        "import vdt_hpc.status, vdt_hpc.commands.rehearsal",
+        "import vdt_hpc.status, vdt_hpc.export, vdt_hpc.commands.rehearsal",
         "import vdt_hpc.commands.preflight, vdt_hpc.commands.choice",
         "from vdt_hpc.launch import main; assert main(['--partition', 'a100', '--dry-run']) == 0",
         "from vdt_hpc.launch import main; assert main(['--partition', 'local', '--run', 'smoke', '--dry-run']) == 0",

@@ -1,6 +1,8 @@
 """What the front doors share: arguments whose mistakes are one line, and configurations found by name."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from vdt_hpc.experiment.section import Section
 
 SectionT = TypeVar("SectionT", bound=Section)
 USER_ERROR = 2
+CLOSED_PIPE = 128 + signal.SIGPIPE
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,12 +30,20 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Run a front door's body; a user's mistake becomes one line on stderr and exit status 2."""
+    """Run a front door's body; a user's mistake becomes one line on stderr and exit status 2.
+
+    Where whoever reads the output has had enough, such as `head`, it ends as any program does that a closed pipe ends.
+    """
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left has nowhere to go
+        return CLOSED_PIPE
 
 
 def load_run(name: str, overrides: Sequence[str] = ()) -> RunConfig:

@@ -4,7 +4,6 @@ Without a name all runs, a row for each; with one its lineage as a timeline, or 
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,9 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_command(lambda: _main(arguments))
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read this, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _main(arguments: Sequence[str] | None) -> int:

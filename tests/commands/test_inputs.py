@@ -151,9 +151,9 @@ def test_samples_and_records(new_run):
     assert "run the stage evaluate first" in look_here(run, "report")["records"].message
     assert {"samples", "records"}.isdisjoint(look_here(run, "train", "sample", "evaluate", "report"))
     info = SampleInfo(
-        run="tiny", dataset="made-up", task="prediction", given_frames=1, num_frames=5, num_clips=3,
-        num_trajectories=1, sampler="ddim", num_steps=3, seed=0, checkpoint="clips-000000020", clips_seen=20,
-        run_signature="another", latents_fingerprint="0", code_commit="0",
+        run="tiny", dataset="made-up", task="prediction", given_frames=1, given=(0,), num_frames=5, window_frames=5,
+        num_clips=3, num_trajectories=1, sampler="ddim", num_steps=3, seed=0, checkpoint="clips-000000020",
+        clips_seen=20, run_signature="another", latents_fingerprint="0", code_commit="0",
     )  # fmt: skip
     path = run.paths.samples / "one" / "samples.json"
     path.parent.mkdir(parents=True)

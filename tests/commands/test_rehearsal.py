@@ -268,6 +268,8 @@ def test_the_short_run_has_the_runs_own_micro_batch_on_gpus_and_a_learning_rate_
     short = short_run.shorten(run, load_partition("a40"))  # 80 clips on 4 tasks: 20 each, in 4 micro-batches of 5
     assert (short.partition.max_clips_per_gpu, short.step_clips, short.total_clips) == (5, 40, 240)
     assert short.config.optim.warmup_clips == 40
+    compiled = load_partition("a40").model_copy(update={"compile": True})
+    assert not short_run.shorten(run, compiled).partition.compile
     assert (short.config.model, short.config.data, short.config.train.precision) == (run.model, run.data, "bf16")
     assert short_run.shorten(run, load_partition("local")).step_clips == 2
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10**9))

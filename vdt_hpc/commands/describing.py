@@ -5,8 +5,11 @@ from collections.abc import Iterator, Sequence
 from vdt_hpc.cluster import snapshot
 from vdt_hpc.cluster.executor import submission_text
 from vdt_hpc.cluster.submission import executor_for
-from vdt_hpc.experiment import stages
+from vdt_hpc.commands.words import amount
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment import stages, weights
 from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.memory import largest_step_bytes, state_bytes
 from vdt_hpc.experiment.partition import Partition, plan_batch
 from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.experiment.signature import latents_signature, signature
@@ -31,6 +34,8 @@ def describe(
         f"stages       {' -> '.join(names)}",
         f"latents      {paths.latents.name} (signature {latents_signature(config)})",
     ]
+    if "train" in names and config.init.from_ is not None:
+        lines.append(f"begins with  {_initial_weights(config.init.from_)}")
     for partition in partitions:
         lines += _where(config, partition)
     if len(partitions) > 1:
@@ -38,6 +43,13 @@ def describe(
     for partition in partitions:
         lines += _submission(names, partition, paths, array_size)
     return "\n".join(lines)
+
+
+def _initial_weights(source: str) -> str:
+    try:
+        return f"weights from {weights.initial_file(source)}"
+    except UserError as error:
+        return str(error)
 
 
 def _where(config: RunConfig, partition: Partition) -> Iterator[str]:
@@ -59,7 +71,17 @@ def _where(config: RunConfig, partition: Partition) -> Iterator[str]:
         f"training     {config.train.total_clips:,} clips = {updates:,} updates, {config.train.precision}, "
         f"peak learning rate {config.optim.lr * plan.lr_scale:g}"
     )
+    if partition.gpus_per_node and partition.gpu_memory_gb:
+        yield f"memory       {memory_of_step(config, partition)}"
     yield f"time limit   {partition.timeout_min} min per job, saving {partition.save_margin_s} s before it"
+
+
+def memory_of_step(config: RunConfig, partition: Partition) -> str:
+    """What training takes of each GPU's memory at most, as it is predicted."""
+    num_clips, num_bytes = largest_step_bytes(config, partition)
+    how = " with activation checkpointing" if partition.activation_checkpointing else ""
+    state = f"{amount(state_bytes(config))} of it weights, gradients, optimizer and average"
+    return f"about {amount(num_bytes)} of each GPU for {num_clips} clip(s) at once{how}, {state}"
 
 
 def _submission(names: Sequence[str], partition: Partition, paths: RunPaths, array_size: int) -> Iterator[str]:

@@ -52,6 +52,7 @@ def _look(
         yield from batches
         for profile, batch in zip(profiles, batches, strict=True):
             if batch.level == "ok":
+                yield from place.check_memory(config, profile)
                 yield place.check_margin(config, profile, state.history)
     writable = list(disk.check_writable(paths))
     yield from writable

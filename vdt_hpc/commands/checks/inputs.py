@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vdt_hpc.cluster import snapshot
 from vdt_hpc.commands.checks.findings import Finding, fault, ok, warning
 from vdt_hpc.commands.run_state import RunState
+from vdt_hpc.commands.words import amount
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import weights
 from vdt_hpc.experiment.config import RunConfig
-from vdt_hpc.experiment.paths import CITYSCAPES_TREE, STREETS_COMPLETE, RunPaths
+from vdt_hpc.experiment.paths import CITYSCAPES_TREE, STREETS_COMPLETE, RunPaths, checkout, weights_dir
 from vdt_hpc.experiment.signature import latents_signature, signature
 from vdt_hpc.experiment.size import latents_bytes
 from vdt_hpc.store.manifest import Manifest, read_manifest, require_manifest
@@ -142,6 +144,24 @@ def look_at_autoencoder(where: Surroundings) -> Iterator[Finding]:
         yield ok("autoencoder", f"{source} will be fetched from the hub")
 
 
+def look_at_initial_weights(where: Surroundings) -> Iterator[Finding]:
+    """Whether the weights that the run begins with are here; once there is a checkpoint they are not read again."""
+    source = where.config.init.from_
+    if source is None or where.state.newest:
+        return
+    path = weights.initial_file(source)
+    with path.open("rb"):  # an OSError is told for what it is
+        num_bytes = path.stat().st_size
+    if where.on_slurm and not _jobs_see(source, path, where.paths):
+        yield fault(
+            "initial weights",
+            f"jobs run a copy of the code, and {path} is not in it: put it into {weights_dir()}, or give init.from as "
+            "an absolute path",
+        )
+    else:
+        yield ok("initial weights", f"{path}, {amount(num_bytes)}")
+
+
 def look_at_checkpoint(where: Surroundings) -> Iterator[Finding]:
     """Whether there is a checkpoint to sample from."""
     state = where.state
@@ -197,7 +217,7 @@ NEEDS: dict[str, tuple[Look, ...]] = {
     "streets": (look_at_section,),
     "autoencoder": (look_at_frames,),
     "encode": (look_at_frames, look_at_autoencoder),
-    "train": (look_at_latents,),
+    "train": (look_at_latents, look_at_initial_weights),
     "sample": (look_at_checkpoint, look_at_latents, look_at_autoencoder),
     "evaluate": (look_at_samples, look_at_latents, look_at_autoencoder, look_at_metric_weights),
     "report": (look_at_records,),
@@ -220,6 +240,14 @@ def _is_encoded(where: Surroundings) -> bool:
     except UserError:
         return True  # told by the look at the latents
     return manifest is not None and manifest.signature == latents_signature(where.config)
+
+
+def _jobs_see(source: str, path: Path, paths: RunPaths) -> bool:
+    """True if a job finds a file of initial weights where this process has found it."""
+    if Path(source).expanduser().is_absolute() or path.is_relative_to(weights_dir()):
+        return True
+    copied = snapshot.plan(paths).sources  # none where this process runs the copy itself
+    return not copied or path.relative_to(checkout()) in copied
 
 
 def _fault_of_shards(config: RunConfig, folder: Path, manifest: Manifest) -> str:

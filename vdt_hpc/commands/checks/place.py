@@ -1,15 +1,19 @@
-"""Where: is the profile's partition here, does Slurm take the job, how is the batch spread, is a save in time."""
+"""Where: is the profile's partition here, does Slurm take the job, how is the batch spread, does it fit, is a save in
+time.
+"""
 
 from collections.abc import Iterator, Sequence
 
 from vdt_hpc.cluster import snapshot
 from vdt_hpc.commands import site as sites
 from vdt_hpc.commands.checks.findings import Finding, fault, ok, warning
+from vdt_hpc.commands.describing import memory_of_step
 from vdt_hpc.commands.history import History, largest_save
 from vdt_hpc.commands.site import Site
 from vdt_hpc.commands.words import amount, moment
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.memory import largest_micro_batch, largest_step_bytes
 from vdt_hpc.experiment.partition import Partition, plan_batch
 from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.experiment.size import checkpoint_bytes
@@ -63,6 +67,25 @@ def check_batch(config: RunConfig, profiles: Sequence[Partition]) -> Iterator[Fi
             f"{plan.global_clips} clips = {' or '.join(map(str, shares))} on each of {profile.world_size} task(s), at "
             f"most {largest} at once (limit {profile.max_clips_per_gpu}), accumulation {plan.accumulation}",
         )
+
+
+def check_memory(config: RunConfig, profile: Partition) -> Iterator[Finding]:
+    """Whether the largest micro-batch fits into a GPU's memory, as it is predicted; nothing if that is not stated."""
+    memory_gb = profile.gpu_memory_gb
+    if not profile.gpus_per_node or memory_gb is None:
+        return
+    subject, told = f"{profile.name}: memory", memory_of_step(config, profile)
+    if largest_step_bytes(config, profile)[1] <= memory_gb * 1e9:
+        yield ok(subject, f"a step takes {told}; a GPU has {memory_gb:g} GB")
+        return
+    lean = profile.activation_checkpointing
+    fitting = largest_micro_batch(config, memory_gb, lean)
+    halved = f"training will halve the micro-batch; set max_clips_per_gpu: {fitting} in profile {profile.name}"
+    advice = halved if fitting else "not even one clip may fit"
+    if not lean:
+        to_set = "activation_checkpointing: true"
+        advice += f", or {to_set}" if fitting else f"; set {to_set} in profile {profile.name}"
+    yield warning(subject, f"a step takes {told}, and a GPU has {memory_gb:g} GB: {advice}")
 
 
 def check_margin(config: RunConfig, profile: Partition, history: History) -> Finding:

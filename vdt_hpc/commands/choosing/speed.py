@@ -85,7 +85,8 @@ class Speeds:
 
 def _cost(config: RunConfig) -> tuple[object, ...]:
     """What decides the speed on given GPUs."""
-    return config.model, config.latent_height, config.autoencoder.latent_channels, config.train.precision
+    unnamed = config.model.model_copy(update={"preset": None})  # the same size is as fast without its name
+    return unnamed, config.latent_height, config.autoencoder.latent_channels, config.train.precision
 
 
 def _others(own: RunPaths) -> list[RunPaths]:

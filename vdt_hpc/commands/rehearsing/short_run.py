@@ -62,7 +62,8 @@ def shorten(config: RunConfig, partition: Partition) -> ShortRun:
     """The run's own model, precision and data, for a few updates.
 
     On GPUs with the run's own micro-batch, by which kernels are chosen; on CPUs with a single clip, which is faster.
-    The learning rate is at its peak from the first update on, so that a fault in the resumed state shows in the loss.
+    The block is not compiled, which would take longer than the updates. The learning rate is at its peak from the first
+    update on, so that a fault in the resumed state shows in the loss.
 
     Raises:
         UserError: the run's batch cannot be spread over the partition's tasks.
@@ -86,7 +87,9 @@ def shorten(config: RunConfig, partition: Partition) -> ShortRun:
     )
     optim = config.optim.model_copy(update={"warmup_clips": step, "lr": config.optim.lr * own.lr_scale})
     batch = BatchConfig(global_clips=step)
-    place = {"max_clips_per_gpu": limit, "latents_memory_gb": NO_MEMORY_GB, "save_margin_s": SAVE_MARGIN_S}
+    place = {
+        "max_clips_per_gpu": limit, "latents_memory_gb": NO_MEMORY_GB, "save_margin_s": SAVE_MARGIN_S, "compile": False,
+    }  # fmt: skip
     return ShortRun(
         config.model_copy(update={"train": train, "optim": optim, "batch": batch}),
         partition.model_copy(update=place),
