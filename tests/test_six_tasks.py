@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.jobs import made_up
+from tests.model.given import given_frames
 from vdt_hpc.experiment.stages import load
 from vdt_hpc.experiment.tasks_config import TASKS
 from vdt_hpc.files import read_json_lines
@@ -79,7 +80,7 @@ def test_given_frames_and_cells_of_every_task_come_back(done):
         assert found.info.given == GIVEN[task]
         for clip, (_, samples) in enumerate(found.clips()):
             mask = masks.for_sampling(task, run.sample, NUM_FRAMES, cells, clip)
-            assert masks.given_frames(mask) == GIVEN[task]
+            assert given_frames(mask) == GIVEN[task]
             truth = test.moments(clip)[0][:NUM_FRAMES, :1].astype(np.float32)
             truth = (truth * 10 + 128).clip(0, 255).round().astype(np.uint8)
             drawn = samples[0, :, ::CELL_PX, ::CELL_PX, 0][:, None]

@@ -29,10 +29,11 @@ def _main(arguments: Sequence[str] | None) -> int:
     folder = find_run(options.run, root)
     config = strict.load(RunConfig, run_paths(folder).run_config).model_copy(update={"name": folder.name})
     paths = RunPaths(config, folder.parent)
-    if options.to:
-        exports.require_free(Path(options.to).expanduser().absolute())  # before gigabytes are read
+    wanted = Path(options.to).expanduser().absolute() if options.to else None
+    if wanted:
+        exports.require_free(wanted)  # before gigabytes are read
     source = exports.find(config, paths, options.checkpoint)
-    target = Path(options.to).expanduser().absolute() if options.to else paths.exports / source.name
+    target = wanted or paths.exports / source.name
     exports.write(target, source, config, paths)
     print(f"exported the averaged weights of {config.name}, {source.name}, to {target}")
     return 0

@@ -26,6 +26,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.benchmarks.training import SD_VAE
 from vdt_hpc.commandline import find_run, load_run, run_paths
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
@@ -110,10 +111,7 @@ def now(device):
 
 
 def decoder_like_stable_diffusions(device, dtype, memory_format):
-    model = diffusers.AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
-    )  # fmt: skip
+    model = diffusers.AutoencoderKL(**SD_VAE)
     model = model.to(device, dtype, memory_format=memory_format).eval().requires_grad_(False)
     return Autoencoder(model, "random", "", 0.18215)
 

@@ -13,6 +13,10 @@ KEPT = torch.cumprod(1 - BETAS, 0)
 SAMPLERS = ("ddpm", "ddim", "dpm-solver++", "unipc", "euler", "heun")
 
 
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
 def settings(sampler, steps, **process):
     """Sampler and process that go together."""
     prediction = "flow" if sampler in FLOW_SAMPLERS else process.pop("prediction", "noise")

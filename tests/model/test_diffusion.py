@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.model.gaussian import normal
 from vdt_hpc.experiment.model_config import DiffusionConfig
 from vdt_hpc.model import diffusion as forward
 
@@ -16,10 +17,6 @@ SHAPE = (4, 2, 2, 2)
 @pytest.fixture
 def diffusion():
     return forward.Diffusion(CONFIG)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def density(x, mean, variance):

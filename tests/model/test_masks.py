@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.model.given import given_frames
 from vdt_hpc.experiment.sample_config import SampleConfig
 from vdt_hpc.experiment.tasks_config import TASKS
 from vdt_hpc.model import masks
@@ -132,7 +133,7 @@ def test_samples_are_given_what_the_configuration_says():
     for task, given in expected.items():
         for clip in range(20):
             mask = masks.for_sampling(task, sample, 10, CELLS, clip)
-            assert masks.given_frames(mask) == given == sample.given(task, 10)
+            assert given_frames(mask) == given == sample.given(task, 10)
 
 
 def test_blocks_of_sampled_completions_depend_on_seed_and_clip_alone():
@@ -151,7 +152,7 @@ def test_given_frames_are_the_wholly_given_ones():
     mask = np.zeros((4, 1, 2, 2), np.float32)
     mask[1, 0, 0, 1] = 1
     mask[2] = 1
-    assert masks.given_frames(mask) == (0, 3)
+    assert given_frames(mask) == (0, 3)
 
 
 def test_masks_of_one_batch_are_spread_over_space_where_one_varies():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from tests.model.gaussian import normal
 from vdt_hpc.experiment.model_config import DiffusionConfig
 from vdt_hpc.model import masks, objective, vdt
 
@@ -11,10 +12,6 @@ SHAPE = (4, 2, 2, 2)
 @pytest.fixture
 def goal():
     return objective.Denoising(CONFIG)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def test_given_frames_cost_nothing_and_train_nothing(goal):

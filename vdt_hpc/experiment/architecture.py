@@ -1,8 +1,9 @@
-"""What a run's model is built with, for whoever builds it or writes it down."""
+"""What a run's model and its scheduler are built with, for whoever builds them or writes them down."""
 
 from typing import Any
 
 from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.model_config import DiffusionConfig
 
 
 def arguments(config: RunConfig) -> dict[str, Any]:
@@ -13,4 +14,25 @@ def arguments(config: RunConfig) -> dict[str, Any]:
         "channels": channels,
         "out_channels": 2 * channels if config.diffusion.learns_variance else channels,
         **config.model.model_dump(exclude={"preset"}),
+    }
+
+
+def process_arguments(diffusion: DiffusionConfig) -> dict[str, Any]:
+    """The arguments by which every scheduler of diffusers for noise or velocity knows the forward process."""
+    return {
+        "num_train_timesteps": diffusion.num_train_steps,
+        "beta_start": diffusion.beta_start,
+        "beta_end": diffusion.beta_end,
+        "beta_schedule": "linear",
+        "prediction_type": {"noise": "epsilon", "velocity": "v_prediction"}[diffusion.prediction],
+    }
+
+
+def ddpm_arguments(diffusion: DiffusionConfig) -> dict[str, Any]:
+    """The arguments of diffusers' DDPMScheduler: spaced as improved DDPM and DiT, latents not clipped."""
+    return {
+        **process_arguments(diffusion),
+        "variance_type": "learned_range" if diffusion.learns_variance else "fixed_small",
+        "timestep_spacing": "linspace",
+        "clip_sample": False,
     }

@@ -149,12 +149,6 @@ def for_sampling(task: TaskName, sample: SampleConfig, num_frames: int, cells: C
     return of_frames(num_frames, given) if given else unconditional(num_frames)
 
 
-def given_frames(mask: Mask) -> tuple[int, ...]:
-    """Indices of the frames that are wholly given."""
-    is_given = (mask == GIVEN).reshape(len(mask), -1).all(axis=1)
-    return tuple(np.flatnonzero(is_given).tolist())
-
-
 def checked(mask: Mask) -> Mask:
     """The mask itself, after asserting that it holds only 0 and 1 and leaves something to generate."""
     assert mask.dtype == np.float32 and mask.ndim in (1, 4), (mask.dtype, mask.shape)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment import architecture
 from vdt_hpc.experiment.model_config import DiffusionConfig
 from vdt_hpc.experiment.sample_config import FLOW_SAMPLERS, SampleConfig, SamplerName
 from vdt_hpc.model.diffusion import kept_signal
@@ -118,13 +119,7 @@ def _flow(sample: SampleConfig, diffusion: DiffusionConfig) -> Schedule:
 def _diffusion(sample: SampleConfig, diffusion: DiffusionConfig) -> Any:
     from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
-    process: dict[str, Any] = {
-        "num_train_timesteps": diffusion.num_train_steps,
-        "beta_start": diffusion.beta_start,
-        "beta_end": diffusion.beta_end,
-        "beta_schedule": "linear",
-        "prediction_type": {"noise": "epsilon", "velocity": "v_prediction"}[diffusion.prediction],
-    }
+    process = architecture.process_arguments(diffusion)
     scheduler: Any
     if sample.sampler == "dpm-solver++":
         scheduler = DPMSolverMultistepScheduler(**process, algorithm_type="dpmsolver++", solver_order=2)
@@ -133,7 +128,6 @@ def _diffusion(sample: SampleConfig, diffusion: DiffusionConfig) -> Any:
     elif sample.sampler == "ddim":
         scheduler = DDIMScheduler(**process, clip_sample=False, timestep_spacing="leading")
     else:
-        variance = "learned_range" if diffusion.learns_variance else "fixed_small"
-        scheduler = DDPMScheduler(**process, clip_sample=False, variance_type=variance, timestep_spacing="linspace")
+        scheduler = DDPMScheduler(**architecture.ddpm_arguments(diffusion))
     scheduler.alphas_cumprod = kept_signal(diffusion)
     return scheduler

@@ -115,17 +115,7 @@ def scheduler(diffusion: DiffusionConfig) -> dict[str, Any]:
         return {
             "_class_name": model_card.FLOW_SCHEDULER, "num_train_timesteps": diffusion.num_train_steps, "shift": 1.0,
         }  # fmt: skip
-    return {
-        "_class_name": model_card.DIFFUSION_SCHEDULER,
-        "num_train_timesteps": diffusion.num_train_steps,
-        "beta_start": diffusion.beta_start,
-        "beta_end": diffusion.beta_end,
-        "beta_schedule": "linear",
-        "prediction_type": "epsilon" if diffusion.prediction == "noise" else "v_prediction",
-        "variance_type": "learned_range" if diffusion.learns_variance else "fixed_small",
-        "timestep_spacing": "linspace",
-        "clip_sample": False,
-    }
+    return {"_class_name": model_card.DIFFUSION_SCHEDULER, **architecture.ddpm_arguments(diffusion)}
 
 
 def _is_export(folder: Path) -> bool:
