@@ -11,7 +11,6 @@ With --run: how far the results of a trained run's samplers lie from DDIM in 100
 
 import argparse
 import contextlib
-import platform
 import statistics
 import sys
 import time
@@ -26,14 +25,14 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks.training import SD_VAE
+from tests.benchmarks.training import SD_VAE, device_name
 from vdt_hpc.commandline import find_run, load_run, run_paths
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.experiment.sample_config import SampleConfig
 from vdt_hpc.experiment.signature import signature
-from vdt_hpc.model import arithmetic, autoencoder, blocks, masks, samplers, schedules, vdt
+from vdt_hpc.model import arithmetic, autoencoder, blocks, masks, samplers, schedules, upsampling, vdt
 from vdt_hpc.model.autoencoder import Autoencoder
 from vdt_hpc.model.noise_key import NoiseKey
 from vdt_hpc.store import checkpoint
@@ -110,8 +109,10 @@ def now(device):
     return time.perf_counter()
 
 
-def decoder_like_stable_diffusions(device, dtype, memory_format):
+def decoder_like_stable_diffusions(device, dtype, memory_format, folded):
     model = diffusers.AutoencoderKL(**SD_VAE)
+    if folded:
+        upsampling.fold_doublings(model)
     model = model.to(device, dtype, memory_format=memory_format).eval().requires_grad_(False)
     return Autoencoder(model, "random", "", 0.18215)
 
@@ -123,8 +124,8 @@ def speed(options, device):
     }
     run, plain = (RunConfig.model_validate({**tree, "train": {"precision": name}}) for name in ("bf16", "fp32"))
     torch.manual_seed(0)
-    ours = Way(run, options.batch, decoder_like_stable_diffusions(device, torch.bfloat16, torch.channels_last))
-    lab = Way(plain, 1, decoder_like_stable_diffusions(device, torch.float32, torch.contiguous_format))
+    ours = Way(run, options.batch, decoder_like_stable_diffusions(device, torch.bfloat16, torch.channels_last, True))
+    lab = Way(plain, 1, decoder_like_stable_diffusions(device, torch.float32, torch.contiguous_format, False))
     if options.compile:
         for block in ours.model.blocks:
             block.compile(dynamic=False)
@@ -252,9 +253,8 @@ def main():
     device = torch.device(options.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
-    name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
-    print(f"{date.today()}, {name}, {torch.get_num_threads()} thread(s), torch {torch.__version__}, ", end="")
-    print(f"diffusers {diffusers.__version__}", flush=True)
+    versions = f"torch {torch.__version__}, diffusers {diffusers.__version__}"
+    print(f"{date.today()}, {device_name(options.device)}, {versions}", flush=True)
     if not options.no_speed:
         speed(options, device)
     if options.run:

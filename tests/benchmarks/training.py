@@ -152,6 +152,15 @@ def measure(options, folder):
         print(f"{name:16} {middle:>9.3f} {best:>10.3f} {share:>14} {ratios}", flush=True)
 
 
+def device_name(device):
+    """The GPU's name, or the processor's and how many threads compute."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="VDT-S/2")
@@ -163,13 +172,7 @@ def main():
     parser.add_argument("--no-lab", action="store_true")
     parser.add_argument("--eager", action="store_true", help="leave the compiled step out")
     options = parser.parse_args()
-    if options.device == "cuda":
-        name = torch.cuda.get_device_name()
-    else:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-        name += f", {torch.get_num_threads()} threads"
-    print(f"{datetime.date.today()}, {name}, torch {torch.__version__}")
+    print(f"{datetime.date.today()}, {device_name(options.device)}, torch {torch.__version__}")
     print(f"{options.model}, {options.frames} frames, batch {options.batch}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         measure(options, Path(folder))

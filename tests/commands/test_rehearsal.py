@@ -194,7 +194,7 @@ def test_a_crash_names_the_log_and_keeps_it(made, tmp_path):
 
 
 def test_trainings_that_end_before_they_can_be_killed(made, monkeypatch, capsys):
-    def too_fast(job, partition, jobs_folder, watch):
+    def too_fast(job, partition, jobs_folder, stops, watch):
         config = RunConfig.model_validate_json(job.config)
         for clips in range(2, config.train.total_clips + 1, 2):
             folder = paths_for(config, partition).checkpoints / checkpoint.folder_name(clips)
@@ -208,6 +208,18 @@ def test_trainings_that_end_before_they_can_be_killed(made, monkeypatch, capsys)
     assert rehearsal.rehearse(made.paths.config, here, made.paths) == 1
     assert "failed: training ended 3 times before it could be killed; run the" in capsys.readouterr().err
     assert len(list(made.paths.rehearsals.glob("*/resumed-*"))) == 3
+
+
+def test_a_stop_that_comes_too_late_for_one_training_keeps_the_next_from_starting(made, monkeypatch, capsys):
+    def complete(job, partition, jobs_folder, stops, watch):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Outcome("complete", "", {})
+
+    monkeypatch.setattr(rehearsal, "run_local", complete)
+    monkeypatch.setattr(twins.Trace, "read", lambda paths, total_clips: UNDISTURBED)
+    here = load_partition("local").model_copy(update={"root": str(made.root)})
+    assert rehearsal.rehearse(made.paths.config, here, made.paths) == 3
+    assert "stopped before its end; nothing of it is left" in capsys.readouterr().err
 
 
 TRACE = twins.Trace({2: 1.0, 4: 0.9, 6: 0.8}, 0.7, {"model.safetensors": "a", "ema.safetensors": "b"}, (0, 4), 2)

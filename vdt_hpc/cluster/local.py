@@ -14,7 +14,7 @@ import submitit
 
 from vdt_hpc.cluster.executor import local_executor
 from vdt_hpc.cluster.job import Outcome, StageJob
-from vdt_hpc.cluster.local_tasks import LocalTasks, interrupts_ignored, stop_requests
+from vdt_hpc.cluster.local_tasks import LocalTasks, deaf_to_interrupts
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.progress import TERMINAL_COLUMNS
@@ -36,14 +36,16 @@ class StageFailed(Exception):
     """A stage crashed; the message is one line that names the log with the traceback."""
 
 
-def run_local(job: StageJob, partition: Partition, jobs_folder: Path, watch: Watch | None = None) -> Outcome:
+def run_local(
+    job: StageJob, partition: Partition, jobs_folder: Path, stops: list[int], watch: Watch | None = None
+) -> Outcome:
     """Run a stage to its end as processes of this machine; returns the outcome of task 0, or of one that was stopped.
-
-    Ctrl-C (or TERM, USR2, or a terminal that goes away) asks the tasks to save and end, a second one kills them.
 
     Args:
         job, partition: what and where.
         jobs_folder: gets a folder for the logs.
+        stops: the signals of `stop_requests`: the first asks the tasks to save and end, a second one kills them. One
+            that comes when the stage is all but done may find it complete, so whoever starts another looks here first.
         watch: called again and again while the tasks run, which it is given; what task 0 prints is then not shown.
 
     Raises:
@@ -51,10 +53,9 @@ def run_local(job: StageJob, partition: Partition, jobs_folder: Path, watch: Wat
         StageFailed: a task crashed or was killed.
     """
     folder = _new_folder(jobs_folder, job.stage)
-    with stop_requests() as requests:
-        with _environment_of_tasks(), interrupts_ignored():
-            started = local_executor(partition, folder).submit(job)
-        interrupted = _follow(started, folder, partition.world_size, requests, watch)
+    with _environment_of_tasks(), deaf_to_interrupts():
+        started = local_executor(partition, folder).submit(job)
+    interrupted = _follow(started, folder, partition.world_size, stops, watch)
     outcomes = [_outcome(started, folder, rank, interrupted) for rank in range(partition.world_size)]
     # When one task ends with a word for the user, the others may crash for want of it: the word comes first.
     for outcome in outcomes:
@@ -87,7 +88,7 @@ def _log(job: "submitit.Job[Any]", rank: int) -> Path:
     return submitit.core.utils.JobPaths(job.paths.folder, job.job_id, rank).stdout
 
 
-def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int, requests: list[int], watch: Watch | None) -> bool:
+def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int, stops: list[int], watch: Watch | None) -> bool:
     """Copy task 0's output to ours until the job has ended; returns whether it was asked to stop."""
     tasks = LocalTasks(int(job.job_id))
     position, num_answered, next_asking = 0, 0, 0.0
@@ -97,19 +98,19 @@ def _follow(job: "submitit.Job[Any]", folder: Path, num_tasks: int, requests: li
         if watch is None:
             position = _copy_from(_log(job, 0), position)
         if ended:
-            return bool(requests)
+            return bool(stops)
         if not _has_failed(job, tasks, folder, num_tasks):
             failed_since = None
         elif failed_since is None:
             failed_since = time.monotonic()
         elif time.monotonic() - failed_since > GRACE_S:
             tasks.kill()
-        if requests and not num_answered:
+        if stops and not num_answered:
             print("\nstopping: the tasks save and end (once more to kill them)", file=sys.stderr, flush=True)
-        elif len(requests) > num_answered:
+        elif len(stops) > num_answered:
             tasks.kill()
-        num_answered = len(requests)
-        if requests and time.monotonic() >= next_asking:
+        num_answered = len(stops)
+        if stops and time.monotonic() >= next_asking:
             tasks.terminate()
             next_asking = time.monotonic() + ASK_AGAIN_S
         _pause(tasks, watch)

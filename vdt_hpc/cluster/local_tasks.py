@@ -63,13 +63,16 @@ def stop_requests() -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Start children that ignore the terminal's Ctrl-C: they are asked to stop by TERM, which lets them save."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def deaf_to_interrupts() -> Iterator[None]:
+    """Start children that do not hear the terminal's Ctrl-C: they are asked to stop by TERM, which lets them save.
+
+    What this process is sent meanwhile is not lost: it comes at the latest afterwards.
+    """
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit the mask
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def _children(pid: int) -> list[int]:

@@ -151,9 +151,8 @@ class _Training:
     def _run(self, watch: Watch) -> None:
         if self._stops:
             raise _Stopped
-        outcome = run_local(
-            StageJob.of("train", self._config, self._partition), self._partition, self._paths.jobs, watch
-        )
+        job = StageJob.of("train", self._config, self._partition)
+        outcome = run_local(job, self._partition, self._paths.jobs, self._stops, watch)
         if outcome.status == "stopped":
             raise _Stopped
 

@@ -7,6 +7,7 @@ on a CPU.
 Legend: B clips, T frames, N tokens per frame, D width, H heads, d width of a head.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,6 +72,16 @@ class Attention(nn.Module):
         return mixed
 
 
+def gelu(x: Tensor) -> Tensor:
+    """GELU in its tanh form, x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3) (arXiv 1606.08415).
+
+    Compiled, the same is written x sigmoid(2 u): of what the compiler makes for a CPU, that takes half the time.
+    """
+    if torch.compiler.is_compiling():
+        return x * torch.sigmoid(2 * math.sqrt(2 / math.pi) * x * (1 + 0.044715 * x.square()))
+    return functional.gelu(x, approximate="tanh")
+
+
 class Mlp(nn.Module):
     """Two linear layers with a GELU (tanh form) between them, hidden width 4 D."""
 
@@ -81,7 +92,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        out: Tensor = self.fc2(functional.gelu(self.fc1(x), approximate="tanh"))
+        out: Tensor = self.fc2(gelu(self.fc1(x)))
         return out
 
 
