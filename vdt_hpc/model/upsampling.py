@@ -58,4 +58,3 @@ def _added_up(weight: Tensor, dim: int, parity: int) -> Tensor:
     """Three weights along a dimension to the two that an output of this parity takes: the doubled ones are added."""
     first, second, third = weight.unbind(dim)
     return torch.stack((first + second, third) if parity else (first, second + third), dim)
-
