@@ -85,6 +85,18 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def move(written: Path, path: Path) -> None:
+    """Finish a file that was written under another name of the same folder: flush it, then rename it to `path`.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    with explained(path):
+        flush(written)
+        os.replace(written, path)
+        flush(path.parent)
+
+
 def write_json(path: Path, content: Json) -> None:
     """Write an indented JSON file, finished by rename."""
     write_text(path, json.dumps(content, indent=1) + "\n")

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from tqdm import tqdm
@@ -20,11 +21,14 @@ class Progress:
         total: units of the whole work.
         unit: what is counted, such as `clips`.
         done: units that an earlier process finished; they do not count for the speed.
+        note: a remark for each line of a log file, asked for when it is printed.
     """
 
-    def __init__(self, what: str, total: int, unit: str, done: int = 0) -> None:
+    def __init__(self, what: str, total: int, unit: str, done: int = 0, note: Callable[[], str] = lambda: "") -> None:
         self._what, self._total, self._unit = what, total, unit
         self._done = self._start_done = done
+        self._note = note
+        self._shown: int | None = None
         self._start = self._last_line = time.monotonic()
         columns = os.environ.get(TERMINAL_COLUMNS)
         self._bar = None
@@ -42,7 +46,7 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif kind is None:
+        elif kind is None and self._done != self._shown:
             self._print_line()
 
     def advance(self, units: int = 1, note: str = "") -> None:
@@ -57,10 +61,11 @@ class Progress:
 
     def _print_line(self, note: str = "") -> None:
         now = time.monotonic()
-        self._last_line = now
+        self._last_line, self._shown = now, self._done
         rate = (self._done - self._start_done) / max(now - self._start, 1e-9)
         left_s = (self._total - self._done) / rate if rate > 0 else 0.0
-        parts = [f"{self._what}: {self._done:,}/{self._total:,} {self._unit}", f"{rate:.3g}/s"]
+        speed = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+        parts = [f"{self._what}: {self._done:,}/{self._total:,} {self._unit}", f"{speed}/s"]
         if self._done < self._total:
-            parts.append(f"{left_s / 60:.1f} min left")
-        print(", ".join([*parts, *([note] if note else [])]), flush=True)
+            parts.append(f"{left_s / 60:.1f} min left" if left_s >= 60 else f"{left_s:.0f} s left")
+        print(", ".join([*parts, *filter(None, (note, self._note()))]), flush=True)

@@ -11,7 +11,7 @@ from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import paths_for
 from vdt_hpc.experiment.signature import latents_signature
 from vdt_hpc.store import latents, manifest
-from vdt_hpc.store.latents import LatentSet
+from vdt_hpc.store.latents import LatentSet, ShardContent
 
 FRAMES, CHANNELS, SIDE = 6, 2, 4
 COUNTS = {"train": 7, "val": 3, "test": 3}
@@ -68,7 +68,7 @@ def write_latents(run, where, counts=None, seed=0, identity=None):
         pixels = None if split == "train" else np.zeros((count, frames, size, size, 3), np.uint8)
         path = paths.latents / latents.shard_name(split, 0)
         names = [f"{split}-{clip}" for clip in range(count)]
-        latents.write_shard(path, mean, np.full_like(mean, 0.1), names, pixels)
+        latents.write_shard(path, ShardContent(tuple(names), mean, np.full_like(mean, 0.1), pixels))
         shards.append(latents.describe_shard(path, split))
     identity = identity or {"source": "nowhere", "sha256": "made-up", "scaling_factor": 0.25}
     written = manifest.Manifest(run.data.dataset, latents_signature(run), "made-up", {}, identity, (), tuple(shards))

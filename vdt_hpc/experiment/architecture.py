@@ -2,12 +2,22 @@
 
 from typing import Any
 
+from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.model_config import DiffusionConfig
 
 
 def arguments(config: RunConfig) -> dict[str, Any]:
-    """The arguments of `vdt_hpc.model.vdt.VDT`, by name; plain values, as JSON holds them."""
+    """The arguments of `vdt_hpc.model.vdt.VDT`, by name; plain values, as JSON holds them.
+
+    Raises:
+        UserError: the latents are no squares, which the published model takes alone.
+    """
+    if config.latent_width != config.latent_height:
+        raise UserError(
+            f"the model takes square latents, not {config.latent_width} x {config.latent_height}: frames of "
+            f"{config.data.width_px} x {config.data.frame_height_px} px can be encoded, not trained on"
+        )
     channels = config.autoencoder.latent_channels
     return {
         "latent_size": config.latent_height,

@@ -33,7 +33,7 @@ from vdt_hpc.experiment.tasks_config import TasksConfig
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-RESERVED_NAMES = ("frames", "latents", "weights", "autoencoders", "compiled")
+RESERVED_NAMES = ("frames", "indexes", "latents", "weights", "autoencoders", "compiled")
 
 
 class OptimConfig(Section):
@@ -108,9 +108,13 @@ class EvaluateConfig(Section):
     """How samples are measured (stage `evaluate`)."""
 
     protocol: str = "2to28"
-    """Name of the protocol in records and tables; numbers are compared only within one name."""
-    metrics: tuple[Literal["psnr", "ssim", "lpips", "fvd"], ...] = ("fvd", "ssim", "psnr", "lpips")
-    """Metrics, in the order of the table's columns."""
+    """Name of the run's own protocol in records and tables, which takes all that was sampled; numbers are compared only
+    within one name."""
+    metrics: tuple[str, ...] = ("fvd", "ssim", "psnr", "lpips")
+    """Its metrics, in the order of the table's columns: names of files in results/metrics; ssim:best, fvd:pooled say
+    what several trajectories become."""
+    protocols: tuple[str, ...] = ()
+    """Further protocols that the same samples are measured by: names of files in results/protocols."""
 
 
 class RunConfig(Section):
@@ -153,11 +157,12 @@ class RunConfig(Section):
                 f"{self.diffusion.prediction}: flow takes {' or '.join(FLOW_SAMPLERS)}, the others take the others"
             )
         cell_px = self.autoencoder.downsampling * self.model.patch_size
-        if self.data.frame_height_px % cell_px:
-            raise ValueError(
-                f"data.frame_height_px {self.data.frame_height_px} must be a multiple of {cell_px} "
-                "(autoencoder.downsampling x model.patch_size)"
-            )
+        for name, size_px in (("height", self.data.frame_height_px), ("width", self.data.width_px)):
+            if size_px % cell_px:
+                raise ValueError(
+                    f"data.frame_{name}_px {size_px} must be a multiple of {cell_px} "
+                    "(autoencoder.downsampling x model.patch_size)"
+                )
         return self
 
     @model_validator(mode="after")
@@ -198,5 +203,10 @@ class RunConfig(Section):
 
     @property
     def latent_height(self) -> int:
-        """Cells along one side of a latent."""
+        """Cells of a latent from top to bottom; the model's are squares of them."""
         return self.data.frame_height_px // self.autoencoder.downsampling
+
+    @property
+    def latent_width(self) -> int:
+        """Cells of a latent from left to right."""
+        return self.data.width_px // self.autoencoder.downsampling

@@ -10,6 +10,8 @@ from vdt_hpc.experiment.signature import frames_signature, latents_signature
 
 CITYSCAPES_TREE = "leftImg8bit_sequence"
 """Folder of the frames in the layout of Cityscapes."""
+ZIP, TAR = ".zip", ".tar"
+"""How the names of archives end that frames are read from in place."""
 STREETS_COMPLETE = "streets-complete.json"
 """In a folder of made-up clips: written last, so that without it they are not all there."""
 
@@ -33,7 +35,7 @@ class RunPaths:
 
     @property
     def frames(self) -> Path:
-        """Folder that holds leftImg8bit_sequence/ or the videos."""
+        """Folder that holds leftImg8bit_sequence/, folders of images or videos; or a zip or tar."""
         if self.config.streets is not None:
             return self.root / "frames" / f"{self.config.data.dataset}-{frames_signature(self.config)}"
         return Path(self.config.data.root).expanduser().absolute()
@@ -42,6 +44,11 @@ class RunPaths:
     def compiled(self) -> Path:
         """Folder of what torch.compile has made of the models' blocks, shared by all runs."""
         return self.root / "compiled"
+
+    @property
+    def indexes(self) -> Path:
+        """Folder of the indexes of frames, and of the reports on them, shared by all runs."""
+        return self.root / "indexes"
 
     @property
     def latents(self) -> Path:
@@ -57,6 +64,11 @@ class RunPaths:
     def run_config(self) -> Path:
         """The run's own configuration, as first trained."""
         return self.run / "config.yaml"
+
+    @property
+    def latents_note(self) -> Path:
+        """Which latents are encoded for the run."""
+        return self.run / "latents.json"
 
     @property
     def checkpoints(self) -> Path:

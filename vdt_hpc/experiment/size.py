@@ -3,6 +3,8 @@
 Legend: T frames, N tokens per frame, D width, P patch side, C latent channels, h x w latent cells.
 """
 
+from collections.abc import Mapping
+
 from vdt_hpc.experiment.config import RunConfig, Split
 
 TIME_FEATURES = 256
@@ -13,6 +15,8 @@ TRAINING_PASSES = 3
 MEASURED_SPLITS: tuple[Split, ...] = ("val", "test")
 """Splits whose true frames are kept beside the latents."""
 
+_SHARD_MARGIN = 1.02
+"""Bytes of a shard over those of its arrays."""
 _CLASSES = 2
 _HALF_BYTES = 2
 _MOMENTS_PER_CLIP = 2  # mean and standard deviation
@@ -57,10 +61,20 @@ def checkpoint_bytes(config: RunConfig) -> int:
 def latents_bytes(config: RunConfig, split: Split) -> int:
     """Bytes that a clip of a split takes at least in a shard: its moments and, where it is measured, its frames."""
     flips = 2 if config.autoencoder.both_flips else 1
-    cells = config.autoencoder.latent_channels * config.latent_height**2
-    T, H = config.data.frames_per_clip, config.data.frame_height_px
-    frames = T * H * H * 3 if split in MEASURED_SPLITS else 0
+    cells = config.autoencoder.latent_channels * config.latent_height * config.latent_width
+    T = config.data.frames_per_clip
+    frames = T * config.data.frame_height_px * config.data.width_px * 3 if split in MEASURED_SPLITS else 0
     return _MOMENTS_PER_CLIP * _HALF_BYTES * flips * T * cells + frames
+
+
+def shards_bytes(config: RunConfig, num_clips: Mapping[Split, int]) -> int:
+    """Bytes of the shards of that many clips, by split."""
+    return round(_SHARD_MARGIN * sum(count * latents_bytes(config, split) for split, count in num_clips.items()))
+
+
+def num_shards(config: RunConfig, num_clips: Mapping[Split, int]) -> int:
+    """Shards of that many clips, by split."""
+    return sum(-(-count // config.autoencoder.clips_per_shard) for count in num_clips.values())
 
 
 def num_tokens(config: RunConfig) -> int:

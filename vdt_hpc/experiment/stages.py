@@ -43,10 +43,12 @@ class Stage:
 STAGES: tuple[Stage, ...] = (
     Stage("streets", "preprocess.streets", "nothing", "frames (made-up street clips, in the Cityscapes layout)"),
     Stage("autoencoder", "preprocess.autoencoder", "frames", "weights of a small autoencoder"),
+    Stage("index", "preprocess.index", "frames", "the index of clips and faults, and the report on it"),
     Stage("encode", "preprocess.encode", "frames", "latents", as_array=True),
+    Stage("verify", "preprocess.verify", "frames, latents", "nothing"),
     Stage("train", "jobs.train", "latents", "checkpoints"),
     Stage("sample", "jobs.sample", "checkpoints, latents", "samples", as_array=True),
-    Stage("evaluate", "results.evaluate", "samples, latents", "records"),
+    Stage("evaluate", "results.evaluate", "samples, latents", "records", as_array=True),
     Stage("report", "results.report", "records", "tables, figures, a page"),
 )
 

@@ -132,8 +132,10 @@ def _complaint(model: type[BaseModel], fault: Any, where: dict[Location, str], o
 
 
 def _field_names(model: type[BaseModel], location: Location) -> list[str]:
-    """Fields of the section at a location, seeing through `Section | None`."""
+    """Fields of the section at a location, seeing through `Section | None` and sequences of sections."""
     for part in location:
+        if isinstance(part, int):  # a place in a sequence, whose sections are all of one kind
+            continue
         annotation = model.model_fields[str(part)].annotation
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         model = next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel))

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ AUTOENCODER_FILES = (AUTOENCODER_CONFIG, AUTOENCODER_WEIGHTS)
 """What a folder of a diffusers AutoencoderKL must hold."""
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 """Of files of weights: safetensors, and what torch.save has written."""
+REMEDY = "python -m vdt_hpc.weights"
+"""The command that fetches weights, on a machine with internet."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
@@ -26,6 +29,8 @@ class MetricWeights:
     """Weights that a metric needs."""
 
     whose: str
+    name: str
+    """How `python -m vdt_hpc.weights` calls them."""
     files: tuple[str, ...]
     """File names in the folder of weights, any of which will do."""
 
@@ -34,8 +39,10 @@ class MetricWeights:
         return next((weights_dir() / name for name in self.files if (weights_dir() / name).is_file()), None)
 
 
-ALEXNET = MetricWeights("AlexNet", ("alexnet-owt-7be5be79.pth", "alexnet-owt-7be5be79.safetensors"))
-I3D = MetricWeights("I3D", ("i3d_torchscript.pt",))
+ALEXNET = MetricWeights("AlexNet", "alexnet", ("alexnet-owt-7be5be79.pth", "alexnet-owt-7be5be79.safetensors"))
+VGG = MetricWeights("VGG16", "vgg16", ("vgg16-397923af.pth", "vgg16-397923af.safetensors"))
+I3D = MetricWeights("I3D", "i3d", ("i3d_torchscript.pt",))
+METRIC_WEIGHTS = (ALEXNET, VGG, I3D)
 OF_METRICS = {"lpips": ALEXNET, "fvd": I3D}
 """Metric -> the weights that it needs; the others need none."""
 
@@ -84,6 +91,35 @@ def is_hub_name(source: str) -> bool:
 def is_offline() -> bool:
     """True if the user has told the hub's client to ask no network."""
     return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in _OFFLINE)
+
+
+def is_in_job() -> bool:
+    """True in a job of Slurm, where nothing is fetched: compute nodes have no internet, or many ask for the same."""
+    return bool(os.environ.get("SLURM_JOB_ID"))
+
+
+def nowhere(source: str, why: str) -> str:
+    """What to say of a model on the hub that is not on this machine and is not fetched, and what to do.
+
+    Args:
+        source: its name on the hub.
+        why: a sentence that says why it is not fetched.
+    """
+    folders = autoencoder_folders(source)
+    return (
+        f"there is no folder {' or '.join(map(str, folders))}, the hub's local cache has none, and {why}; run {REMEDY} "
+        f"{source} on a machine with internet, or put {' and '.join(AUTOENCODER_FILES)} into {folders[-1]}"
+    )
+
+
+def incomplete(folder: Path, source: str, missing: Sequence[str]) -> str:
+    """What to say of an autoencoder's folder that lacks files, and what to do."""
+    on_hub = is_hub_name(source) and folder == weights_dir() / source
+    fetched = f"run {REMEDY} {source} on a machine with internet, " if on_hub else ""
+    return (
+        f"the autoencoder {folder} has no {' and no '.join(missing)}; {fetched}put a diffusers AutoencoderKL "
+        "(safetensors) there, or train one with the stage autoencoder"
+    )
 
 
 def is_cached(source: str) -> bool:

@@ -19,16 +19,17 @@ import numpy.typing as npt
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.data_config import AutoencoderConfig
-from vdt_hpc.experiment.paths import weights_dir
 from vdt_hpc.experiment.sample_config import DecodePrecision
 from vdt_hpc.experiment.weights import (
-    AUTOENCODER_CONFIG,
     AUTOENCODER_FILES,
     AUTOENCODER_WEIGHTS,
     autoencoder_folder,
     autoencoder_folders,
+    incomplete,
     is_hub_name,
+    is_in_job,
     is_offline,
+    nowhere,
 )
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ def load(
     Args:
         config: which one.
         device: where the weights go.
-        fetch: False: the network is not asked.
-        precision: arithmetic, and type of the weights; bf16 is for decoding alone.
+        fetch: False: the network is not asked; it never is in a job of Slurm.
+        precision: arithmetic, and type of the weights.
 
     Raises:
         UserError: it is nowhere, cannot be fetched, or has another geometry than the configuration says.
@@ -122,7 +123,10 @@ def load(
     fold_doublings(model)
     # Channels last: the small autoencoder encodes 1.7 times as fast on a CPU core.
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    model = model.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
+    # Module's own `to`: that of diffusers warns of layers to be kept in fp32, of which there are none here.
+    torch.nn.Module.to(model, device, dtype)
+    torch.nn.Module.to(model, memory_format=torch.channels_last)
+    model = model.eval().requires_grad_(False)
     sha256 = files.sha256(folder / AUTOENCODER_WEIGHTS)
     return Autoencoder(model, config.source, sha256, float(model.config["scaling_factor"]))
 
@@ -139,12 +143,9 @@ def weights_sha256(config: AutoencoderConfig) -> str:
 def _whole_folder(config: AutoencoderConfig, fetch: bool) -> Path:
     """The folder that `autoencoder.source` means, after a look at its files' names."""
     folder = autoencoder_folder(config) or _fetch(config.source, fetch)
-    for name in AUTOENCODER_FILES:
-        if not (folder / name).is_file():
-            raise UserError(
-                f"the autoencoder {folder} has no {name}; put a diffusers AutoencoderKL (safetensors) there, "
-                "or train one with the stage autoencoder"
-            )
+    missing = [name for name in AUTOENCODER_FILES if not (folder / name).is_file()]
+    if missing:
+        raise UserError(incomplete(folder, config.source, missing))
     return folder
 
 
@@ -152,21 +153,23 @@ def _fetch(source: str, fetch: bool = True) -> Path:
     """The folder of the hub's local cache that holds a model, fetched unless that is not wanted or not possible."""
     from huggingface_hub import snapshot_download
 
-    looked = " or ".join(str(folder) for folder in autoencoder_folders(source))
     if not is_hub_name(source):
+        looked = " or ".join(str(folder) for folder in autoencoder_folders(source))
         raise UserError(f"no autoencoder {source}: there is no folder {looked}; set autoencoder.source")
     offline = is_offline()
-    where = "it could not be fetched from the hub"
-    if offline or not fetch:
-        where = f"{'this machine is set offline and its' if offline else 'the local'} cache has none"
-    wanted = [*AUTOENCODER_FILES]
+    local = offline or is_in_job() or not fetch
     try:
-        return Path(snapshot_download(source, allow_patterns=wanted, local_files_only=offline or not fetch))
+        return Path(snapshot_download(source, allow_patterns=[*AUTOENCODER_FILES], local_files_only=local))
     except Exception as error:  # the hub's client has many families of errors; each becomes this one line
-        raise UserError(
-            f"no autoencoder {source}: there is no folder {looked}, and {where} ({_line(error)}); "
-            f"put {AUTOENCODER_CONFIG} and {AUTOENCODER_WEIGHTS} into {weights_dir() / source}"
-        ) from error
+        if offline:
+            why = "this machine is set offline and asks no network"
+        elif is_in_job():
+            why = "jobs fetch nothing"
+        elif not fetch:
+            why = "nothing is fetched here"
+        else:
+            why = f"it could not be fetched from the hub ({_line(error)})"
+        raise UserError(f"no autoencoder {source}: {nowhere(source, why)}") from error
 
 
 def _line(error: Exception) -> str:
@@ -198,7 +201,7 @@ def encode(autoencoder: Autoencoder, frames: ByteArray, frames_per_batch: int) -
     means, deviations = [], []
     with torch.inference_mode():
         for start in range(0, len(frames), frames_per_batch):
-            images = to_signed(frames[start : start + frames_per_batch]).to(autoencoder.device)
+            images = to_signed(frames[start : start + frames_per_batch]).to(autoencoder.device, autoencoder.model.dtype)
             posterior = autoencoder.model.encode(images).latent_dist
             means.append(posterior.mean.float().cpu())
             deviations.append(posterior.std.float().cpu())

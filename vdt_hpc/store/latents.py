@@ -3,18 +3,23 @@
     latents/<dataset>-<signature>/train-00000.h5 ... manifest.json
 
 A shard holds `mean` and `std` of the autoencoder's posterior, (clips, flips, T, C, h, w) float16 and not scaled;
-`frames`, (clips, T, H, W, 3) uint8, for val and test; `clip_id`. One chunk per clip, uncompressed: half-precision
-latents hardly compress. The manifest is written last; latents without it do not exist.
+`frames`, (clips, T, H, W, 3) uint8, for val and test; `ceiling/<metric>`, (clips, T) float32, what the autoencoder's
+reconstruction of those frames measures; `clip_id`. One chunk per clip, uncompressed: half-precision latents hardly
+compress. The manifest is written last; latents without it do not exist.
 
 Legend: T frames, C latent channels, h x w latent cells, H x W pixels; flip 0 is the clip as filmed, 1 its mirror.
 """
 
+import bisect
 import contextlib
+import itertools
+import json
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -30,6 +35,7 @@ from vdt_hpc.store.rows import Rows
 ALL_FRAMES = slice(None)
 HalfArray = npt.NDArray[np.float16]
 ByteArray = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
 
 
 def shard_name(split: Split, index: int) -> str:
@@ -37,28 +43,53 @@ def shard_name(split: Split, index: int) -> str:
     return f"{split}-{index:05d}.h5"
 
 
-def write_shard(path: Path, mean: HalfArray, std: HalfArray, clip_ids: Sequence[str], frames: ByteArray | None) -> None:
-    """Write one shard, finished by rename.
+@dataclass(frozen=True)
+class ShardContent:
+    """What a shard holds."""
 
-    Args:
-        path: the shard's final path.
-        mean, std: (clips, flips, T, C, h, w) float16.
-        clip_ids: one name per clip.
-        frames: (clips, T, H, W, 3) uint8 for the splits that are measured, else None.
+    clip_ids: tuple[str, ...]
+    mean: HalfArray
+    """(clips, flips, T, C, h, w), not scaled; as `std`."""
+    std: HalfArray
+    frames: ByteArray | None = None
+    """(clips, T, H, W, 3) for the splits that are measured."""
+    ceiling: Mapping[str, FloatArray] = field(default_factory=dict)
+    """By metric, (clips, T): what the autoencoder's reconstruction of the frames measures."""
+    left_out: tuple[str, ...] = ()
+    """Clips that were meant for this shard and could not be read, and why, one line each."""
+    bf16_deviation: float | None = None
+    """Of the first clip; see `Manifest`."""
+
+    def __post_init__(self) -> None:
+        if self.mean.shape != self.std.shape or self.mean.ndim != 6 or len(self.clip_ids) != len(self.mean):
+            shapes = f"mean {self.mean.shape}, std {self.std.shape} and {len(self.clip_ids)} clip ids"
+            raise ValueError(f"shapes of {shapes} do not fit")
+        if self.mean.dtype != np.float16 or self.std.dtype != np.float16:
+            raise ValueError("mean and std must be float16")
+        if self.frames is not None and self.frames.dtype != np.uint8:
+            raise ValueError("frames must be uint8")
+
+
+def write_shard(path: Path, content: ShardContent) -> None:
+    """Write one shard, finished by rename; the same content gives the same bytes.
 
     Raises:
         UserError: the disk is full.
-        ValueError: shapes or dtypes are not those above.
     """
-    if mean.shape != std.shape or mean.ndim != 6 or len(clip_ids) != len(mean):
-        raise ValueError(f"shapes of mean {mean.shape}, std {std.shape} and {len(clip_ids)} clip ids do not fit")
-    if mean.dtype != np.float16 or std.dtype != np.float16 or (frames is not None and frames.dtype != np.uint8):
-        raise ValueError("mean and std must be float16, frames uint8")
-    with files.finish(path) as temporary, h5py.File(temporary, "w") as file:
-        arrays = {"mean": mean, "std": std} | ({} if frames is None else {"frames": frames})
+    arrays: dict[str, npt.NDArray[Any]] = {"mean": content.mean, "std": content.std}
+    if content.frames is not None:
+        arrays["frames"] = content.frames
+    arrays |= {f"ceiling/{metric}": values for metric, values in content.ceiling.items()}
+    # Made in memory: what is left of a file that HDF5 could not write to a full disk cannot be closed without noise.
+    with files.finish(path) as temporary, h5py.File(temporary, "w", driver="core", backing_store=False) as file:
         for name, array in arrays.items():
-            file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]))
-        file.create_dataset("clip_id", data=np.array(clip_ids, dtype=h5py.string_dtype()))
+            file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]) if len(array) else None)
+        file.create_dataset("clip_id", data=np.array(content.clip_ids, dtype=h5py.string_dtype()))
+        file.attrs["left_out"] = json.dumps(content.left_out)
+        if content.bf16_deviation is not None:
+            file.attrs["bf16_deviation"] = content.bf16_deviation
+        file.flush()
+        temporary.write_bytes(file.id.get_file_image())
 
 
 def describe_shard(path: Path, split: Split) -> Shard:
@@ -66,6 +97,35 @@ def describe_shard(path: Path, split: Split) -> Shard:
     with h5py.File(path) as file:
         num_clips = len(file["clip_id"])
     return Shard(path.name, split, num_clips, files.sha256(path))
+
+
+@dataclass(frozen=True)
+class ShardNotes:
+    """What a shard holds beside its latents and frames."""
+
+    clip_ids: tuple[str, ...]
+    ceiling: dict[str, FloatArray]
+    left_out: tuple[str, ...]
+    bf16_deviation: float | None
+
+
+def read_notes(path: Path) -> ShardNotes:
+    """Read what a shard holds beside its latents and frames; see `ShardContent`.
+
+    Raises:
+        UserError: the shard is damaged.
+    """
+    try:
+        with h5py.File(path) as file:
+            deviation = file.attrs.get("bf16_deviation")
+            return ShardNotes(
+                clip_ids=tuple(file["clip_id"].asstr()[:]),
+                ceiling={metric: values[:] for metric, values in file.get("ceiling", {}).items()},
+                left_out=tuple(json.loads(file.attrs.get("left_out", "[]"))),
+                bf16_deviation=None if deviation is None else float(deviation),
+            )
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"the shard {path} is damaged ({error}); remove it and run the stage encode again") from None
 
 
 class _OpenShard(NamedTuple):
@@ -84,12 +144,12 @@ class LatentSplit:
     def __init__(self, folder: Path, split: Split, shards: Sequence[Shard]) -> None:
         self.split = split
         self._paths = [folder / shard.file for shard in shards]
-        self._starts = np.cumsum([0, *(shard.num_clips for shard in shards)])
+        self._starts = [0, *itertools.accumulate(shard.num_clips for shard in shards)]
         self._open: dict[int, _OpenShard] = {}
         self._opening = threading.Lock()
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._starts[-1]
 
     def moments(self, index: int, flip: int = 0, frames: slice = ALL_FRAMES) -> tuple[HalfArray, HalfArray]:
         """Mean and standard deviation of a clip's posterior, each (T, C, h, w) float16, not scaled.
@@ -130,6 +190,11 @@ class LatentSplit:
             pixels: ByteArray = shard.file["frames"][row]
         return pixels
 
+    def ceiling(self, index: int) -> dict[str, FloatArray]:
+        """What the autoencoder's reconstruction of a clip measures, by metric: (T,) float32; empty if not recorded."""
+        with self._reading(index) as (shard, row):
+            return {metric: values[row] for metric, values in shard.file.get("ceiling", {}).items()}
+
     def clip_id(self, index: int) -> str:
         """Name of a clip."""
         with self._reading(index) as (shard, row):
@@ -140,9 +205,9 @@ class LatentSplit:
         """A clip's shard and row; what the system or HDF5 says of a damaged file becomes one line for the user."""
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
-        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        number = bisect.bisect_right(self._starts, index) - 1
         try:
-            yield self._shard(number), index - int(self._starts[number])
+            yield self._shard(number), index - self._starts[number]
         except (OSError, KeyError, ValueError) as error:
             raise UserError(f"cannot read the latents {self._paths[number]}: {error}; run encode again") from None
 

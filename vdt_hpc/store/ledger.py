@@ -26,6 +26,12 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.files import Json
 
 KILLED = "killed without a word"
+COMPLETE = "complete"
+_KILLED = ("its node failed", "out of memory")
+_STOPPED = (
+    "SIG", "the time limit", "a signal", "stopped by", "moved to", "cancelled by", "preempted", "requeued by",
+)  # fmt: skip
+"""How the reasons begin that are no failure."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,16 @@ class Leg:
         """How often that job had been requeued."""
         count = self.job.rpartition("-")[2]
         return int(count) if count.isdigit() else 0
+
+
+def was_killed(why: str) -> bool:
+    """True for the reason of a job that had no time to save."""
+    return why.startswith(KILLED) or why in _KILLED or (why.startswith("task ") and " killed" in why)
+
+
+def was_stopped(why: str) -> bool:
+    """True for the reason of a job that was asked to end, and no failure."""
+    return why.startswith(_STOPPED)
 
 
 class Ledger:

@@ -1,7 +1,7 @@
 """The manifest that makes shards of latents a set: `manifest.json`, written last. Reading it needs no h5py."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,11 @@ from vdt_hpc import files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig, Split
 from vdt_hpc.experiment.paths import RunPaths
-from vdt_hpc.experiment.signature import latents_signature
+from vdt_hpc.experiment.signature import latents_signature, recipe_differences
 
 MANIFEST = "manifest.json"
+ENCODING = "encoding.json"
+"""Written before the first shard: what the shards are made from, and how many there will be."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,19 @@ class Manifest:
     source_fingerprint: str
     """Hash of the names and sizes of the frames' files."""
     recipe: dict[str, Any]
-    """The data and autoencoder sections of the run configuration."""
+    """The sections of the run configuration that decide the latents: data, streets (of made-up clips), autoencoder."""
     autoencoder: dict[str, Any]
     """Identity of the autoencoder: `source`, `sha256` of its weights, `scaling_factor`."""
     left_out: tuple[str, ...]
     """What of the source did not become a clip, and why, one line each."""
     shards: tuple[Shard, ...]
+    ceiling: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    """For each measured split that has clips: the mean over all frames of `psnr_db`, `ssim` and `lpips` of the
+    autoencoder's reconstruction, which no latent model can beat; None: not measured, for want of weights or of
+    pixels. `psnr_db` is over the frames that differ from their truth; `num_identical_frames` counts the others."""
+    bf16_deviation: float | None = None
+    """With `autoencoder.encode_precision: bf16`, root mean square difference of the means from those of fp32, as a
+    fraction of the root mean square of these; one clip of each shard is measured."""
 
     @property
     def fingerprint(self) -> str:
@@ -90,6 +99,22 @@ def require_manifest(config: RunConfig, paths: RunPaths) -> Manifest:
     manifest = read_manifest(paths.latents)
     if manifest is None:
         raise UserError(f"no finished latents at {paths.latents}; run the stage encode first")
-    if manifest.signature != latents_signature(config):
-        raise UserError(f"the latents at {paths.latents} belong to another recipe; remove them and run encode")
+    refuse_another_recipe(config, paths.latents, manifest)
     return manifest
+
+
+def refuse_another_recipe(config: RunConfig, folder: Path, manifest: Manifest) -> None:
+    """Make sure that the latents in a folder are of a run's recipe.
+
+    The folder's name holds the signature, so they can only differ where somebody moved or edited something.
+
+    Raises:
+        UserError: they are not; it names the fields that differ.
+    """
+    wanted = latents_signature(config)
+    if manifest.signature == wanted:
+        return
+    differing = ", ".join(recipe_differences(manifest.recipe, config))
+    if not differing:
+        differing = f"their signature is {manifest.signature}, not {wanted}, though no field in their recipe differs"
+    raise UserError(f"the latents at {folder} belong to another recipe: {differing}; remove them and run encode")

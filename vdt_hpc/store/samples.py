@@ -8,6 +8,7 @@ order of the test split (the last part may be shorter). Given frames are the mod
 part.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vdt_hpc import files
+from vdt_hpc.errors import UserError
 from vdt_hpc.store.sample_info import SAMPLES, SampleInfo, read_info
 
 ByteArray = npt.NDArray[np.uint8]
@@ -81,7 +83,25 @@ class SampleSet:
     def clips(self) -> Iterator[tuple[str, ByteArray]]:
         """Clip by clip: its name and its samples, (trajectories, T, H, W, 3) uint8."""
         for part in range(self.info.num_parts()):
-            with h5py.File(part_path(self.folder, part)) as file:
-                names = file["clip_id"].asstr()[:]
-                for row, name in enumerate(names):
-                    yield str(name), file["samples"][row]
+            yield from self.part(part)
+
+    def part(self, part: int) -> Iterator[tuple[str, ByteArray]]:
+        """As `clips`, of one part."""
+        with self._reading(part) as file:
+            for row, name in enumerate(file["clip_id"].asstr()[:]):
+                yield str(name), file["samples"][row]
+
+    def num_clips_of(self, part: int) -> int:
+        """Clips that a part holds."""
+        with self._reading(part) as file:
+            return len(file["clip_id"])
+
+    @contextlib.contextmanager
+    def _reading(self, part: int) -> Iterator[h5py.File]:
+        """An open part; what HDF5 says of a damaged one becomes one line."""
+        path = part_path(self.folder, part)
+        try:
+            with h5py.File(path) as file:
+                yield file
+        except (OSError, KeyError) as error:
+            raise UserError(f"{path} is damaged ({error}); remove it and run the stage sample again") from None

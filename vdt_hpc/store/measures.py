@@ -1,0 +1,95 @@
+"""What was measured of each clip, kept beside the samples: a new statistic needs no new look at the frames.
+
+    samples/<set>/measures/<subject>/<metric>-00000.h5
+
+One file for each part of the set: `values`, (clips, trajectories, ...) of one number for each frame that counts, or of
+one feature vector for each clip; `clip_id`; as attribute, how it was measured, so that a metric that is defined anew is
+measured anew. Each is finished by rename, so that any number of tasks, now or later, fills the same set; who removes
+the samples removes what was measured of them.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from vdt_hpc import files
+from vdt_hpc.errors import UserError
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Measures:
+    """What was measured of one sample set.
+
+    Args:
+        samples: the set's folder.
+    """
+
+    def __init__(self, samples: Path) -> None:
+        self._folder = samples / "measures"
+
+    def has(self, subject: str, metric: str, how: str, part: int) -> bool:
+        """Whether a part of the set was measured, and in this way."""
+        path = self._path(subject, metric, part)
+        if not path.exists():
+            return False
+        with _reading(path) as file:
+            return bool(file.attrs.get("how") == how)
+
+    def write(
+        self, subject: str, metric: str, how: str, part: int, values: FloatArray, clip_ids: Sequence[str]
+    ) -> None:
+        """Keep what was measured of one part.
+
+        Args:
+            subject, metric, how: of what, by which metric, defined in which way.
+            part: of the sample set.
+            values: (clips, trajectories, N).
+            clip_ids: one name per clip.
+
+        Raises:
+            UserError: the disk is full.
+            ValueError: values are no numbers, or do not fit the names.
+        """
+        if values.ndim != 3 or len(values) != len(clip_ids):
+            raise ValueError(f"values of shape {values.shape} for {len(clip_ids)} clips")
+        if np.isnan(values).any():
+            raise ValueError(f"{metric} of {subject} in part {part} holds values that are no numbers")
+        with files.finish(self._path(subject, metric, part)) as temporary, h5py.File(temporary, "w") as file:
+            file.create_dataset("values", data=values)
+            file.create_dataset("clip_id", data=np.array(clip_ids, dtype=h5py.string_dtype()))
+            file.attrs["how"] = how
+
+    def read(self, subject: str, metric: str, num_parts: int) -> FloatArray:
+        """What was measured of all clips, in the set's order: (clips, trajectories, N).
+
+        Raises:
+            UserError: a part is damaged.
+        """
+        parts = []
+        for part in range(num_parts):
+            with _reading(self._path(subject, metric, part)) as file:
+                parts.append(file["values"][:])
+        return np.concatenate(parts)
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed tasks left unfinished; for whoever has found every part measured."""
+        for leftover in self._folder.rglob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+
+    def _path(self, subject: str, metric: str, part: int) -> Path:
+        return self._folder / subject / f"{metric}-{part:05d}.h5"
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[h5py.File]:
+    """An open file; what HDF5 says of a damaged one becomes one line."""
+    try:
+        with h5py.File(path) as file:
+            yield file
+    except (OSError, KeyError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove it and run the stage evaluate again") from None
