@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preprocess.autoencoder_data import FRAME_STRIDE, latent_scales, load_frames, reconstruction_psnr_db, squares
-from preprocess.sources import Source, open_source
+from preprocess.source.index import Index
+from preprocess.source.opening import open_index, write_report
+from preprocess.source.report import require_clips
 from vdt_hpc import dist, files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
-from vdt_hpc.experiment.data_config import AutoencoderTrainingConfig
+from vdt_hpc.experiment.data_config import AutoencoderTrainingConfig, DataConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, checkout, paths_for
 from vdt_hpc.experiment.stages import StageResult
@@ -51,11 +53,12 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     if task.rank:
         return StageResult("autoencoder: rank 0 trains alone", outputs=outputs)
     paths = paths_for(config, partition)
-    source = open_source(config, paths.frames)
+    source = open_index(config, paths)
+    require_clips(source, paths.frames, write_report(config, source, paths), config.data.skip_bad_clips)
     fit, stop = _train(config, settings, source, _state_path(paths, recipe), task)
     if fit.step < settings.num_steps + settings.finishing_steps:
         return StageResult(f"autoencoder: stopped by {stop.reason} at step {fit.step:,}", complete=False)
-    psnr_db = _publish(fit, source, config.data.frame_height_px, output, recipe)
+    psnr_db = _publish(fit, source, config.data, output, recipe)
     _state_path(paths, recipe).unlink(missing_ok=True)
     return StageResult(f"autoencoder: {psnr_db:.2f} dB on held-out frames, in {output}", outputs=outputs)
 
@@ -94,7 +97,7 @@ def _state_path(paths: RunPaths, recipe: files.Json) -> Path:
 
 
 def _train(
-    config: RunConfig, settings: AutoencoderTrainingConfig, source: Source, state_path: Path, task: dist.Task
+    config: RunConfig, settings: AutoencoderTrainingConfig, source: Index, state_path: Path, task: dist.Task
 ) -> tuple[Fit, dist.StopFlag]:
     """Take the steps that are left, saving now and then, until the end or a signal."""
     import torch
@@ -121,7 +124,7 @@ def _train(
     return fit, stop
 
 
-def _publish(fit: Fit, source: Source, frame_height_px: int, output: Path, recipe: files.Json) -> float:
+def _publish(fit: Fit, source: Index, data: DataConfig, output: Path, recipe: files.Json) -> float:
     """Measure and write the averaged weights; returns the held-out PSNR in dB."""
     import torch
     from safetensors.torch import save_file
@@ -129,9 +132,9 @@ def _publish(fit: Fit, source: Source, frame_height_px: int, output: Path, recip
     model = fit.averaged()
     stored = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     model.load_state_dict({name: value.float() for name, value in stored.items()})
-    train = squares(source.split("train"), frame_height_px, MOST_SCALING_FRAMES)
+    train = squares(source.split("train"), data, MOST_SCALING_FRAMES)
     held_out_clips = source.split("test")
-    held_out = squares(held_out_clips, frame_height_px, None)
+    held_out = squares(held_out_clips, data, None)
     latent_std, noise_std = latent_scales(model, train)
     psnr_db = float(reconstruction_psnr_db(model, held_out).mean())
     model.register_to_config(scaling_factor=round(1.0 / latent_std, 5))

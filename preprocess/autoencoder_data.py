@@ -10,6 +10,7 @@ from PIL import Image
 
 from preprocess.frames import Clip
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.data_config import DataConfig
 from vdt_hpc.progress import Progress
 
 if TYPE_CHECKING:
@@ -40,12 +41,12 @@ def load_frames(clips: tuple[Clip, ...], most_height_px: int) -> ByteArray:
     return np.stack(frames)
 
 
-def squares(clips: tuple[Clip, ...], frame_height_px: int, most_frames: int | None) -> ByteArray:
+def squares(clips: tuple[Clip, ...], data: DataConfig, most_frames: int | None) -> ByteArray:
     """Frames (N, S, S, 3) as the encoder sees them; where there are more than ``most_frames``, evenly spaced clips."""
     if not clips:
         raise UserError("the frames have no clips in one of the splits train and test; both are needed")
     step = 1 if most_frames is None else max(1, sum(clip.num_frames for clip in clips) // most_frames)
-    return np.concatenate([clip.squares(frame_height_px) for clip in clips[::step]])
+    return np.concatenate([clip.prepared(data) for clip in clips[::step]])
 
 
 def latent_scales(model: AutoencoderKL, frames: ByteArray) -> tuple[float, float]:

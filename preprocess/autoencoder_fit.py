@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from preprocess.frames import centre_square
-from vdt_hpc.experiment.data_config import AutoencoderTrainingConfig
+from preprocess.geometry import prepare
+from vdt_hpc.experiment.data_config import AutoencoderTrainingConfig, DataConfig
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +87,7 @@ def augment(frame: ByteArray, rng: np.random.Generator, side_px: int) -> ByteArr
 
 def as_encoded(frame: ByteArray, rng: np.random.Generator, side_px: int) -> ByteArray:
     """The square (S, S, 3) of a frame (H, W, 3) exactly as it is encoded, as filmed or mirrored."""
-    square = centre_square(frame, side_px)
+    square = prepare(frame, DataConfig(frame_height_px=side_px))
     return np.ascontiguousarray(square[:, ::-1]) if rng.random() < 0.5 else square
 
 

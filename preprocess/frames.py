@@ -1,6 +1,6 @@
-"""A clip of frames and its geometry on the way to the autoencoder.
+"""A clip of frames on the way to the autoencoder.
 
-Legend: T frames, H x W pixels as filmed, S pixels of the square that is encoded. Always RGB uint8.
+Legend: T frames, H x W pixels as filmed, h x w pixels of the frame that is encoded. Always RGB uint8.
 """
 
 from __future__ import annotations
@@ -12,22 +12,28 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from preprocess.geometry import prepare
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import Split
+from vdt_hpc.experiment.data_config import DataConfig
 
 ByteArray = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Clip(ABC):
-    """A run of consecutive frames, not yet read."""
+    """A run of frames, not yet read; it can be sent to another process."""
 
     clip_id: str
     """Unique name within the data set."""
     split: Split
     num_frames: int
+
+    @property
+    @abstractmethod
+    def group(self) -> str:
+        """What a report counts clips by: a city, or a film."""
 
     @abstractmethod
     def images(self) -> Iterator[ByteArray]:
@@ -39,40 +45,22 @@ class Clip(ABC):
 
     def read(self) -> ByteArray:
         """All frames as filmed: (T, H, W, 3)."""
-        return self._stack(list(self._all_images()))
+        return np.stack(list(self._whole()))
 
-    def squares(self, frame_height_px: int) -> ByteArray:
-        """All frames as the autoencoder sees them: (T, S, S, 3). Holds one frame as filmed at a time."""
-        return self._stack([centre_square(image, frame_height_px) for image in self._all_images()])
+    def prepared(self, data: DataConfig) -> ByteArray:
+        """All frames as the autoencoder sees them: (T, h, w, 3). Holds one frame as filmed at a time."""
+        return np.stack([prepare(image, data) for image in self._whole()])
 
-    def _all_images(self) -> Iterator[ByteArray]:
-        count = 0
+    def _whole(self) -> Iterator[ByteArray]:
+        """The frames, which must be as many as they should be, and of one size."""
+        count, shape = 0, None
         # A generator over a video is closed at once, not when the garbage collector comes by.
         with closing(self.images()) as images:  # type: ignore[type-var]
             for image in images:
-                count += 1
+                if shape is not None and image.shape != shape:
+                    sizes = sorted({shape[:2], image.shape[:2]})
+                    raise UserError(f"clip {self.clip_id} has frames of different sizes {sizes}; mend its source")
+                count, shape = count + 1, image.shape
                 yield image
         if count != self.num_frames:
             raise UserError(f"clip {self.clip_id} has {count} frames instead of {self.num_frames}; mend its source")
-
-    def _stack(self, images: list[ByteArray]) -> ByteArray:
-        shapes = {image.shape for image in images}
-        if len(shapes) != 1:
-            raise UserError(f"clip {self.clip_id} has frames of different sizes {sorted(shapes)}; mend its source")
-        return np.stack(images)
-
-
-def centre_square(image: ByteArray, frame_height_px: int) -> ByteArray:
-    """Cut the centre square out of a frame (H, W, 3) and resize it to (S, S, 3) with Pillow's Lanczos filter.
-
-    MCVD prepares Cityscapes the same way (1024 x 1024 out of 2048 x 1024, then Lanczos to 128).
-    """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"a frame must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
-    height_px, width_px = image.shape[:2]
-    side_px = min(height_px, width_px)
-    top, left = (height_px - side_px) // 2, (width_px - side_px) // 2
-    square = Image.fromarray(np.ascontiguousarray(image[top : top + side_px, left : left + side_px]))
-    if side_px != frame_height_px:
-        square = square.resize((frame_height_px, frame_height_px), Image.Resampling.LANCZOS)
-    return np.asarray(square)

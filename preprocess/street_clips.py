@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from preprocess.cityscapes import frame_name
+from preprocess.source.cityscapes import frame_name
 from preprocess.street_scene import render_clip
 from vdt_hpc import files
 from vdt_hpc.errors import UserError

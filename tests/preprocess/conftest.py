@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from made_frames import save_autoencoder, write_sequence
 
+from preprocess.source.opening import open_index, write_report
+from preprocess.source.report import require_clips
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.experiment.paths import paths_for
 
 HOME = Path(__file__).parents[2]
 
@@ -21,6 +24,17 @@ class Bench:
 
     config: RunConfig
     partition: Partition
+
+    @property
+    def paths(self):
+        return paths_for(self.config, self.partition)
+
+    def index(self):
+        """The index of its frames, as a stage takes it."""
+        index = open_index(self.config, self.paths)
+        report = write_report(self.config, index, self.paths)
+        require_clips(index, self.paths.frames, report, self.config.data.skip_bad_clips)
+        return index
 
     def start(self, stage, **options):
         """The stage as a real process."""
@@ -48,6 +62,7 @@ def bench(tmp_path):
 
     def make(root=tmp_path / "runs", **sections):
         content = {"data": {"dataset": "test", "root": str(tmp_path / "frames"), "frame_height_px": 32}}
+        content |= {"model": {"num_frames": 8}, "tasks": {"prefix_max_frames": 4}}
         content["autoencoder"] = {"source": "configs/autoencoder/streets", "clips_per_shard": 1}
         for name, section in sections.items():
             content[name] = {**content.get(name, {}), **section} if isinstance(section, dict) else section

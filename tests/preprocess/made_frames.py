@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from preprocess.cityscapes import frame_name
+from preprocess.source.cityscapes import frame_name
 from vdt_hpc.experiment.paths import CITYSCAPES_TREE
 
 

@@ -8,10 +8,10 @@ import torch
 from made_frames import save_autoencoder
 
 from preprocess.autoencoder_data import reconstruction_psnr_db
-from preprocess.frames import centre_square
+from preprocess.geometry import prepare
 from preprocess.street_scene import render_clip
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.data_config import AutoencoderConfig
+from vdt_hpc.experiment.data_config import AutoencoderConfig, DataConfig
 from vdt_hpc.experiment.paths import checkout
 from vdt_hpc.experiment.weights import AUTOENCODER_WEIGHTS
 from vdt_hpc.model import autoencoder
@@ -90,7 +90,7 @@ def test_missing_and_damaged_weights_are_one_line(tiny_autoencoder, tmp_path):
         load("configs/no/such")
 
 
-def test_offline_never_asks_the_hub(monkeypatch, tmp_path):
+def test_neither_offline_nor_in_a_job_is_the_hub_asked(monkeypatch, tmp_path):
     import huggingface_hub
 
     asked = []
@@ -101,13 +101,19 @@ def test_offline_never_asks_the_hub(monkeypatch, tmp_path):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     monkeypatch.setenv("VDT_HPC_WEIGHTS", str(tmp_path))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match=r"somebody/model: .* set offline .* put config.json and .* into "):
         load("somebody/model")
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     with pytest.raises(UserError, match=r"could not be fetched from the hub \(FileNotFoundError: no such snapshot\)"):
         load("somebody/model")
-    assert asked == [("somebody/model", True), ("somebody/model", False)]
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(
+        UserError, match=r"jobs fetch nothing; run python -m vdt_hpc.weights somebody/model on a machine "
+    ):
+        load("somebody/model")
+    assert [local for _, local in asked] == [True, False, True]
 
 
 def test_the_folder_of_weights_comes_before_the_hub(monkeypatch, tmp_path, tiny_autoencoder):
@@ -118,7 +124,7 @@ def test_the_folder_of_weights_comes_before_the_hub(monkeypatch, tmp_path, tiny_
 
 def test_the_committed_autoencoder_restores_streets_that_it_has_not_seen():
     frames = [render_clip(1234, "test", index, num_frames=1)[0] for index in range(48)]
-    squares = np.stack([centre_square(frame, 64) for frame in frames])
+    squares = np.stack([prepare(frame, DataConfig(frame_height_px=64)) for frame in frames])
     loaded = load("configs/autoencoder/streets")
     assert reconstruction_psnr_db(loaded.model, squares).mean() >= 28.0
     mean, _ = autoencoder.encode(loaded, squares, 48)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from preprocess import autoencoder, autoencoder_fit
-from preprocess.frames import centre_square
+from preprocess.geometry import prepare
 from vdt_hpc import dist
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.data_config import AutoencoderConfig, AutoencoderTrainingConfig
+from vdt_hpc.experiment.data_config import AutoencoderConfig, AutoencoderTrainingConfig, DataConfig
 from vdt_hpc.experiment.weights import AUTOENCODER_WEIGHTS
 from vdt_hpc.model import autoencoder as autoencoders
 
@@ -83,7 +83,7 @@ def test_the_rate_rises_and_falls():
 
 def test_the_finishing_steps_see_frames_as_they_are_encoded(frames):
     settings = AutoencoderTrainingConfig(**{**SETTINGS, "block_channels": (8, 8, 16, 16), "finishing_steps": 100})
-    squares = [centre_square(frame, 16) for frame in frames]
+    squares = [prepare(frame, DataConfig(frame_height_px=16)) for frame in frames]
     known = {image.tobytes() for square in squares for image in (square, np.ascontiguousarray(square[:, ::-1]))}
     batch = autoencoder_fit.draw_batch(frames, settings, 16, 0, settings.num_steps + 3)
     assert {image.tobytes() for image in batch} <= known

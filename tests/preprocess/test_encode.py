@@ -15,9 +15,11 @@ import pytest
 from made_frames import save_autoencoder, write_sequence
 
 from preprocess import encode
+from preprocess import shards as shards_module
 from vdt_hpc import dist
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import paths_for
+from vdt_hpc.store.encoding import read_encoding
 from vdt_hpc.store.latents import LatentSet
 
 
@@ -71,10 +73,10 @@ def test_contents(finished, tree):
     with h5py.File(finished[1].latents / "train-00000.h5") as file:
         assert "frames" not in file
         assert file["mean"].chunks == (1, 2, 30, 4, 4, 4)
-    from preprocess.sources import open_source
+    from preprocess.source.opening import open_index
 
-    clip = open_source(finished[0], tree).split("test")[0]
-    assert np.array_equal(test.frames(0), clip.squares(32))
+    clip = open_index(*finished).split("test")[0]
+    assert np.array_equal(test.frames(0), clip.prepared(finished[0].data))
 
 
 def test_the_moments_are_the_autoencoders_and_flip_1_is_the_mirrored_film(finished):
@@ -95,15 +97,16 @@ def test_the_moments_are_the_autoencoders_and_flip_1_is_the_mirrored_film(finish
 
 
 def test_the_manifest(finished, tree):
-    from preprocess.sources import source_fingerprint
+    from preprocess.source.opening import source_fingerprint
 
     config, paths = finished
     manifest = json.loads((paths.latents / "manifest.json").read_text())
-    assert manifest["source_fingerprint"] == source_fingerprint(config, tree)
+    assert manifest["source_fingerprint"] == source_fingerprint(config, paths)
     assert manifest["autoencoder"]["source"] == config.autoencoder.source
     assert manifest["autoencoder"]["scaling_factor"] == 0.5
     assert len(manifest["autoencoder"]["sha256"]) == 64
     assert (manifest["recipe"]["data"]["crop"], manifest["recipe"]["data"]["resize"]) == ("centre-square", "lanczos")
+    assert manifest["recipe"]["streets"] is None
     assert [shard["num_clips"] for shard in manifest["shards"]] == [1] * 5
 
 
@@ -153,14 +156,14 @@ def test_a_killed_encode_goes_on_at_the_next_shard(encoding, finished):
 
 def test_a_stopped_encode_says_so_and_goes_on(encoding, monkeypatch, finished):
     bench = encoding()
-    original = encode.encode_clip
+    original = shards_module.encode_clip
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
 
     def then_stop(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
         return original(*arguments)
 
-    monkeypatch.setattr(encode, "encode_clip", then_stop)
+    monkeypatch.setattr(shards_module, "encode_clip", then_stop)
     try:
         result = run(bench)
     finally:
@@ -181,6 +184,10 @@ def test_tasks_share_the_shards(encoding, monkeypatch, finished):
         assert (folder_of(bench) / "manifest.json").exists() == (rank == 0)
         if rank == 1:
             assert list(shards(folder_of(bench))) == ["train-00001.h5", "val-00000.h5"]
+            seen = read_encoding(bench.paths)
+            assert (seen.num_shards, seen.num_frames, len(seen.finished_s)) == (5, 5 * 30, 2)
+            assert seen.begun_s <= seen.finished_s[0]
+    assert read_encoding(bench.paths) is None
     assert shards(folder_of(bench)) == shards(finished[1].latents)
 
 
@@ -202,6 +209,14 @@ def test_other_frames_are_refused(encoding, tree, tmp_path):
     shutil.rmtree(frames)
     with pytest.raises(UserError, match="no frames"):
         run(bench)
+
+
+def test_latents_of_another_recipe_are_refused_by_what_differs(encoding):
+    bench, other = encoding(), encoding(data={"resize": "area"})
+    run(bench)
+    folder_of(bench).rename(folder_of(other))
+    with pytest.raises(UserError, match=r"another recipe: data.resize is lanczos there, area here; remove them"):
+        run(other)
 
 
 def test_latents_outlive_their_frames(encoding, tree, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from preprocess import street_clips, streets
-from preprocess.sources import open_source
+from preprocess.source.opening import open_index
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import STREETS_COMPLETE, paths_for
 
@@ -50,7 +50,7 @@ def test_layout(finished):
 
 def test_the_index_reads_them(finished):
     config, partition = finished
-    source = open_source(config, paths_for(config, partition).frames)
+    source = open_index(config, paths_for(config, partition))
     assert [len(source.split(split)) for split in ("train", "val", "test")] == [4, 1, 2]
     assert source.left_out == ()
 
@@ -119,7 +119,7 @@ def test_a_killed_run_goes_on(bench, finished):
     assert not (folder / STREETS_COMPLETE).exists()
     assert wait_until(lambda: not any(is_alive(child) for child in children)), "workers outlived their parent"
     with pytest.raises(UserError, match="run the stage streets again"):
-        open_source(run.config, folder)
+        open_index(run.config, paths_for(run.config, run.partition))
     done = {order for order in orders(run) if order.is_done()}
     made = []
     original = streets._make

@@ -1,19 +1,19 @@
 """The index of a Cityscapes tree: every fault by name. Frames: centre square, Lanczos, uint8."""
 
+import shutil
+
 import numpy as np
 import pytest
 from made_frames import write_sequence
-from PIL import Image
 
-from preprocess.frames import centre_square
-from preprocess.sources import open_source, source_fingerprint
+from preprocess.source.opening import source_fingerprint
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import CITYSCAPES_TREE
 
 
 @pytest.fixture
 def opened(bench, tmp_path):
-    return lambda: open_source(bench().config, tmp_path / "frames")
+    return lambda **data: bench(data=data).index()
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def damage_empty(folder):
         (damage_name, r"frame0.png is not named <split>/<city>"),
         (damage_city, r"train/aachen/bonn_.* is named after another city"),
         (damage_split, r"demo/bonn/.* lies in no split \(train, val, test\)"),
-        (damage_empty, r"aachen_000003_000007_leftImg8bit.png is empty"),
+        (damage_empty, r"aachen_000003_000007_leftImg8bit.png: empty"),
     ],
 )
 def test_every_fault_is_named(folder, opened, damage, said):
@@ -108,23 +108,27 @@ def test_many_faults_are_one_line(folder, opened):
     with pytest.raises(UserError) as refused:
         opened()
     text = str(refused.value)
-    assert text.startswith("25 faults in the frames under ")
+    assert text.startswith("25 faults in the frames of ")
     assert text.count("are 3, not 30") == 20
     assert "and 5 more" in text
     assert "\n" not in text
 
 
-def test_missing_folders(folder, opened, bench, tmp_path):
+def test_missing_folders(bench, tmp_path):
+    nowhere = str(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"no frames: .*nowhere does not exist; name .*data.root"):
+        bench(data={"root": nowhere}).index()
+    (tmp_path / "nowhere").mkdir()
     with pytest.raises(UserError, match=r"the folder .*leftImg8bit_sequence does not exist; name .*data.root"):
-        open_source(bench().config, tmp_path / "nowhere")
-    with pytest.raises(UserError, match="run the stage streets first"):
-        open_source(bench(streets={"seed": 1}).config, tmp_path / "nowhere")
+        bench(data={"root": nowhere}).index()
+    with pytest.raises(UserError, match="run the stage streets again"):
+        bench(streets={"seed": 1}).index()
 
 
-def test_no_training_clip(bench, tmp_path):
+def test_no_training_clip(opened, tmp_path):
     write_sequence(tmp_path / "frames", "test", "bonn", 0, range(30))
-    with pytest.raises(UserError, match="no training clip in the 1 clips"):
-        open_source(bench().config, tmp_path / "frames")
+    with pytest.raises(UserError, match="no training clip in the 1 of "):
+        opened()
 
 
 def test_other_files_are_reported(folder, opened):
@@ -135,38 +139,23 @@ def test_other_files_are_reported(folder, opened):
 
 def test_the_fingerprint_sees_names_and_sizes(folder, opened, bench):
     before = opened().fingerprint
-    assert source_fingerprint(bench().config, folder) == before
+    assert source_fingerprint(bench().config, bench().paths) == before
     named(folder, 4).write_bytes(named(folder, 4).read_bytes() + b"x")
-    assert opened().fingerprint != before
-    assert source_fingerprint(bench().config, folder / "gone") is None
+    assert source_fingerprint(bench().config, bench().paths) != before
+    shutil.rmtree(folder)
+    assert source_fingerprint(bench().config, bench().paths) is None
 
 
 def test_a_broken_frame_is_named_when_read(folder, opened):
-    named(folder, 9).write_bytes(named(folder, 9).read_bytes()[:60])
+    content = named(folder, 9).read_bytes()
+    named(folder, 9).write_bytes(content[:-60])
     clip = opened().clips[0]
     with pytest.raises(UserError, match=r"cannot read the frame .*000009_leftImg8bit.png"):
         clip.read()
 
 
-def test_frames_of_two_sizes_are_a_fault(folder, opened):
-    Image.new("RGB", (10, 10)).save(named(folder, 3))
+def test_a_frame_that_changes_after_it_was_indexed_is_named(folder, opened):
     clip = opened().clips[0]
-    with pytest.raises(UserError, match="different sizes"):
+    named(folder, 9).write_bytes(named(folder, 8).read_bytes() + b"x")
+    with pytest.raises(UserError, match=r"000009_leftImg8bit.png: it has .* bytes, but had .* when the frames were"):
         clip.read()
-
-
-def test_centre_square_then_lanczos(folder, opened):
-    clip = opened().clips[0]
-    frames, squares = clip.read(), clip.squares(16)
-    assert squares.shape == (30, 16, 16, 3)
-    assert squares.dtype == np.uint8
-    square = Image.fromarray(frames[5][:, 12:36])
-    assert np.array_equal(squares[5], np.asarray(square.resize((16, 16), Image.Resampling.LANCZOS)))
-    assert np.array_equal(clip.squares(24), frames[:, :, 12:36])
-
-
-def test_centre_square_of_a_tall_frame():
-    image = np.arange(5 * 3 * 3, dtype=np.uint8).reshape(5, 3, 3)
-    assert np.array_equal(centre_square(image, 3), image[1:4])
-    with pytest.raises(ValueError, match="uint8"):
-        centre_square(image.astype(np.float32), 3)

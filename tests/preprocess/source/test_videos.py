@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from preprocess.sources import open_source
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.data_config import DataConfig
 
 
 def write_video(path, num_frames, size_px=(64, 48)):
@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def opened(bench, folder):
-    return lambda **data: open_source(bench(data={"source": "videos", **data}).config, folder)
+    return lambda **data: bench(data={"source": "videos", **data}).index()
 
 
 def numbers(clip):
@@ -53,7 +53,7 @@ def test_clips_follow_one_another(folder, opened, suffix):
 
 def test_squares(folder, opened):
     write_video(folder / "drive.mp4", 90)
-    squares = opened().clips[0].squares(32)
+    squares = opened().clips[0].prepared(DataConfig(frame_height_px=32))
     assert squares.shape == (30, 32, 32, 3)
     assert squares.dtype == np.uint8
 
@@ -93,6 +93,9 @@ def test_a_short_video_is_told(folder, opened):
 
 def test_what_is_no_video_is_named(folder, opened):
     folder.mkdir()
+    with pytest.raises(UserError, match="holds no files"):
+        opened()
+    (folder / "notes.txt").write_text("no film")
     with pytest.raises(UserError, match="no video file"):
         opened()
     (folder / "fake.mp4").write_bytes(b"not a film" * 100)
@@ -101,7 +104,7 @@ def test_what_is_no_video_is_named(folder, opened):
 
 
 def test_a_missing_folder_is_named(opened):
-    with pytest.raises(UserError, match=r"the folder of video files .*frames does not exist; name .*data.root"):
+    with pytest.raises(UserError, match=r"no frames: .*frames does not exist; name .*data.root"):
         opened()
 
 
