@@ -16,7 +16,7 @@ HOME = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ("words", "options", "said"),
     [
-        (["trian"], {}, "unknown stage 'trian'; the stages are streets, autoencoder, encode, train"),
+        (["trian"], {}, "unknown stage 'trian'; the stages are streets, autoencoder, index, encode, verify, train"),
         (["train"], {"partition": "a1000"}, "unknown partition 'a1000'; known: a100, a40, local"),
         (["train"], {"run": "citysapes"}, "unknown run 'citysapes'; known: cityscapes"),
         (["train", "optim.lrr=1"], {}, "unknown field optim.lrr; did you mean lr?"),

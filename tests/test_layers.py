@@ -12,7 +12,7 @@ from vdt_hpc.experiment import stages
 HOME = Path(__file__).parents[1]
 STAGE_PACKAGES = ("preprocess", "jobs", "results")
 GROUND = {"vdt_hpc", "vdt_hpc.errors", "vdt_hpc.files", "vdt_hpc.progress", "vdt_hpc.slurm"}
-FRONT_DOORS = {"vdt_hpc.launch", "vdt_hpc.report", "vdt_hpc.status", "vdt_hpc.export"}
+FRONT_DOORS = {"vdt_hpc.launch", "vdt_hpc.report", "vdt_hpc.status", "vdt_hpc.export", "vdt_hpc.weights"}
 HEAVY = {"torch", "h5py", "numpy", "pandas", "diffusers"}
 
 
@@ -56,13 +56,14 @@ MAY_IMPORT = {
     "cluster": {"ground", "experiment", "lease", "cluster"},
     "store": {"ground", "experiment", "store"},
     "model": {"ground", "experiment", "model"},
+    "quality": {"ground", "experiment", "quality"},
     "dist": {"ground", "experiment"},
     "pictures": {"ground"},
     "lease": {"ground", "lease"},
     "commands": {"ground", "experiment", "cluster", "store", "lease", "commands"},
     "front door": {"ground", "experiment", "commandline", "cluster", "store", "lease", "commands"},
     **{
-        stage: {"ground", "experiment", "store", "model", "dist", "lease", "pictures", stage}
+        stage: {"ground", "experiment", "store", "model", "quality", "dist", "lease", "pictures", stage}
         for stage in STAGE_PACKAGES
     },
 }
@@ -96,6 +97,7 @@ def test_no_module_imports_itself_through_others():
         "import vdt_hpc.launch, vdt_hpc.cluster.local, vdt_hpc.cluster.executor",
         "import vdt_hpc.status, vdt_hpc.export, vdt_hpc.commands.rehearsal",
         "import vdt_hpc.commands.preflight, vdt_hpc.commands.choice",
+        "from vdt_hpc.weights import main; assert main(['--list']) == 0",
         "from vdt_hpc.launch import main; assert main(['--partition', 'a100', '--dry-run']) == 0",
         "from vdt_hpc.launch import main; assert main(['--partition', 'local', '--run', 'smoke', '--dry-run']) == 0",
     ],

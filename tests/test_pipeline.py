@@ -27,7 +27,7 @@ def test_the_run_directory_is_as_promised(pipeline):
     names = {path.name for path in pipeline.run_folder.iterdir()}
     promised = {"config.yaml", "jobs", "checkpoints", "progress.jsonl", "tensorboard", "samples", "records.jsonl"}
     assert promised | {"lease", "strips", "jobs.jsonl", "tables", "figures", "index.html"} == names
-    assert {path.name for path in pipeline.root.iterdir()} == {"frames", "latents", "smoke"}
+    assert {path.name for path in pipeline.root.iterdir()} == {"frames", "indexes", "latents", "smoke"}
     assert not list(pipeline.root.rglob("*.tmp"))
     kept = load_run(str(pipeline.run_folder / "config.yaml"))
     assert signature(kept) == signature(load_run("smoke"))

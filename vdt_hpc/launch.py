@@ -69,7 +69,7 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_argument("--run", default="cityscapes", help="a name under configs/run, or a YAML file")
     parser.add_argument("--root", help="folder for everything that is written, instead of the partition's")
-    parser.add_argument("--array", type=int, default=1, metavar="N", help="share encode and sample among N jobs")
+    parser.add_argument("--array", type=int, default=1, metavar="N", help="share encode, sample, evaluate among N jobs")
     parser.add_argument("--replace", action="store_true", help="end jobs of these stages that are in the queue already")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--check", action="store_true", help="look at everything that a start needs; start nothing")

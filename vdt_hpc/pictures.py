@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ByteArray = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+Edge = tuple[tuple[float, float], tuple[float, float]]
+"""A line from (x, y) to (x, y), in shares of a frame's width and height."""
 
 ORANGE = "#E69F00"  # orange, blue and green of Okabe and Ito's palette, which colour-blind people tell apart
 STRIP_FRAMES = 12
@@ -54,6 +57,8 @@ class StripRow:
     """(T, H, W, 3) uint8."""
     given: Collection[int]
     """Indices of the frames that get an orange border."""
+    blocks: BoolArray | None = None
+    """(h, w), True for the cells that are given in all other frames; they get an orange outline. None: none is."""
 
 
 def strip_indices(num_frames: int, given: Collection[int], num_shown: int = STRIP_FRAMES) -> list[int]:
@@ -109,6 +114,8 @@ def film_strip(groups: Sequence[Sequence[StripRow]], theme: Theme = LIGHT, title
                 canvas.paste(frame, (left, top))
                 if index in row.given:
                     _border(axes, left, top, cell_h)
+                elif row.blocks is not None:
+                    _outline(axes, left, top, cell_h, row.blocks)
             top += cell_h + _GAP
         top += _BETWEEN
     for column, index in enumerate(indices):
@@ -123,6 +130,42 @@ def _border(axes: Axes, left: int, top: int, cell_h: int) -> None:
     from matplotlib.patches import Rectangle
 
     axes.add_patch(Rectangle((left + 2, top + 2), _CELL - 4, cell_h - 4, fill=False, ec=ORANGE, lw=2.4))
+
+
+def _outline(axes: Axes, left: int, top: int, cell_h: int, blocks: BoolArray) -> None:
+    from matplotlib.collections import LineCollection
+
+    edges = [[(left + x * _CELL, top + y * cell_h) for x, y in edge] for edge in outline(blocks)]
+    axes.add_collection(LineCollection(edges, colors=ORANGE, linewidths=1.3, capstyle="projecting"))
+
+
+def outline(blocks: BoolArray, inset: float = 0.12) -> list[Edge]:
+    """The edges of the True cells where they border on False ones or on the frame's rim.
+
+    Args:
+        blocks: (h, w).
+        inset: by how much of a cell they lie inside the True ones, so that one sees which side is meant.
+    """
+    height, width = blocks.shape
+    padded = np.pad(blocks, 1)
+    edges: list[Edge] = []
+    for row, column in np.argwhere(blocks):
+        around = padded[row : row + 3, column : column + 3]
+        # Along its edge a line reaches to the next cell's, or, at a corner, only to the line that it meets there.
+        x0, x1 = column + inset * (not around[1, 0]), column + 1 - inset * (not around[1, 2])
+        y0, y1 = row + inset * (not around[0, 1]), row + 1 - inset * (not around[2, 1])
+        sides = (
+            (around[0, 1], (x0, row + inset), (x1, row + inset)),
+            (around[2, 1], (x0, row + 1 - inset), (x1, row + 1 - inset)),
+            (around[1, 0], (column + inset, y0), (column + inset, y1)),
+            (around[1, 2], (column + 1 - inset, y0), (column + 1 - inset, y1)),
+        )
+        edges += [
+            ((start[0] / width, start[1] / height), (end[0] / width, end[1] / height))
+            for is_inside, start, end in sides
+            if not is_inside
+        ]
+    return edges
 
 
 def figure(width_in: float, height_in: float, theme: Theme) -> Figure:

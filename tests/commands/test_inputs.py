@@ -83,6 +83,44 @@ def test_frames(new_run, tmp_path):
     assert {"frames", "autoencoder"}.isdisjoint(look_here(run, "encode"))  # finished latents are enough
 
 
+@pytest.mark.parametrize("name", ["frames.zip", "frames.tar", "FRAMES.ZIP"])
+def test_frames_in_an_archive(new_run, tmp_path, name):
+    path = tmp_path / name
+    run = new_run(data__root=str(path))
+    said = look_here(run, "encode")["frames"]
+    assert (said.level, said.message) == (
+        "fault",
+        f"no frames: the file {path} does not exist; name the right one with data.root=FILE",
+    )
+    path.write_bytes(b"")
+    said = look_here(run, "index")["frames"]
+    assert (said.level, said.message) == ("fault", f"no frames: the file {path} is empty; copy it again")
+    path.write_bytes(bytes(2_000_000))
+    said = look_here(run, "encode")["frames"]
+    assert (said.level, said.message) == ("ok", f"in {path}, 2 MB, read in place")
+    said = look_here(new_run(data__root=str(path), data__source="videos"), "encode")["frames"]
+    assert (said.level, said.message) == (
+        "fault",
+        f"videos are read from a folder, not from {path}; unpack it and set data.root",
+    )
+
+
+def test_frames_in_a_file_of_another_kind(new_run, tmp_path):
+    path = tmp_path / "frames.tar.gz"
+    path.write_bytes(b"x")
+    for source in ("cityscapes", "clips", "videos"):
+        said = look_here(new_run(data__root=str(path), data__source=source), "encode")["frames"]
+        assert (said.level, said.message) == (
+            "fault",
+            f"{path} is no folder, no .zip and no .tar; unpack it, and set data.root",
+        )
+
+
+def test_a_folder_may_be_named_like_an_archive(new_run, tmp_path):
+    (tmp_path / "frames.zip" / "leftImg8bit_sequence" / "train").mkdir(parents=True)
+    assert look_here(new_run(data__root=str(tmp_path / "frames.zip")), "encode")["frames"].level == "ok"
+
+
 def test_made_up_frames(new_run):
     run = new_run(streets={})
     assert "run the stage streets first" in look_here(run, "encode")["frames"].message
@@ -106,13 +144,17 @@ def test_the_autoencoder(slurm, new_run, tmp_path, monkeypatch):
     assert "there is no folder" in said("nowhere").message
     assert said("nowhere", "sample").level == said("nowhere", "evaluate").level == "fault"
     hub = said("some/model")
-    assert hub.level == "warning"
+    assert hub.level == "fault"
     assert (
-        f"compute nodes may have no network; put config.json and diffusion_pytorch_model.safetensors into {weights}"
-        in hub.message
+        "jobs fetch nothing; run python -m vdt_hpc.weights some/model on a machine with internet, or put config.json "
+        f"and diffusion_pytorch_model.safetensors into {weights}" in hub.message
     )
     here = look_here(new_run(autoencoder__source="some/model"), "encode")["autoencoder"]
     assert (here.level, here.message) == ("ok", "some/model will be fetched from the hub")
+    with monkeypatch.context() as patch:
+        patch.setenv("SLURM_JOB_ID", "7")
+        here = look_here(new_run(autoencoder__source="some/model"), "encode")["autoencoder"]
+        assert (here.level, "jobs fetch nothing" in here.message) == ("fault", True)
     with monkeypatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         assert "this machine is set offline" in said("some/model").message
@@ -125,7 +167,10 @@ def test_the_autoencoder(slurm, new_run, tmp_path, monkeypatch):
     assert said("some/model").message == "some/model is in the hub's local cache"
     (weights / "some/model").mkdir(parents=True)
     (weights / "some/model" / "config.json").write_text("{}")
-    assert "has no diffusion_pytorch_model.safetensors" in said("some/model").message
+    assert (
+        "has no diffusion_pytorch_model.safetensors; run python -m vdt_hpc.weights some/model on a machine with "
+        "internet, put a" in said("some/model").message
+    )
 
 
 def test_a_checkpoint_to_sample_from(new_run):
@@ -170,6 +215,7 @@ def test_weights_of_metrics(new_run, tmp_path, monkeypatch):
     found = look_here(new_run(), "evaluate")
     assert (found["lpips"].level, found["fvd"].level) == ("warning", "warning")
     assert found["fvd"].message.startswith("fvd will be missing in the tables: put i3d_torchscript.pt (I3D) into")
+    assert found["fvd"].message.endswith("as python -m vdt_hpc.weights i3d does")
     (tmp_path / "alexnet-owt-7be5be79.safetensors").write_text("")
     assert look_here(new_run(), "evaluate")["lpips"].level == "ok"
     assert "fvd" not in look_here(new_run(evaluate={"metrics": ["psnr"]}), "evaluate")

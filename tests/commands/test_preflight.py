@@ -236,7 +236,7 @@ def test_space_for_the_checkpoints_to_come(new_run, monkeypatch, free_mb, there,
     run = new_run(**train)
     for clips in there:
         run.write_checkpoint(clips, size=10_000_000 // 3)
-    monkeypatch.setattr(disk, "_free_bytes", lambda folder: int(free_mb * 1e6))
+    monkeypatch.setattr(disk, "free_bytes", lambda folder: int(free_mb * 1e6))
     if not there:
         monkeypatch.setattr(disk, "checkpoint_bytes", lambda config: 10_000_000)
     finding = look_here(run, "train")["space"]

@@ -1,12 +1,14 @@
 """Stages that follow one another, and job arrays that share a stage's work. Real Slurm."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from tests.preprocess.source.packed import to_zip
 from tests.slurm.daemons import wait_until
 from tests.slurm.site import HOME, job_tasks
 from tests.slurm.test_moving import fill, in_queue
@@ -46,6 +48,13 @@ class Chain:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def status(self):
+        """What status prints of the run."""
+        command = [sys.executable, "-m", "vdt_hpc.status", "smoke", "--root", str(self.root / "runs")]
+        done = subprocess.run(command, cwd=HOME, env=self.cluster.env(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def sent(self, stage):
         """The last job that was submitted for a stage."""
         return submissions.read(self.paths, "mission", stage)[-1]
@@ -78,9 +87,17 @@ def chain(cluster, tmp_path, frames):
     return Chain(cluster, tmp_path, frames)
 
 
-def test_an_encode_array_that_is_killed_twice_makes_the_same_latents(chain, alone):
-    """The second time Slurm refuses the requeue: what waits for the array also waits for the job that goes on."""
-    cluster = chain.cluster
+@pytest.fixture
+def packed(cluster, tmp_path, frames):
+    """The same over the same frames in a zip."""
+    return Chain(cluster, tmp_path, to_zip(frames, tmp_path / "frames.zip"))
+
+
+def test_an_encode_array_that_is_killed_twice_makes_the_same_latents(packed, alone):
+    """From a zip, too. The second time Slurm refuses the requeue: what waits for the array also waits for the job that
+    goes on.
+    """
+    chain, cluster = packed, packed.cluster
     said = chain.launch("encode", "train", "sample", "--array", "3", *BRIEF)
     array = chain.sent("encode")
     assert f"as job {array.job} (an array of 3)" in said
@@ -88,6 +105,9 @@ def test_an_encode_array_that_is_killed_twice_makes_the_same_latents(chain, alon
     wait_until(lambda: len(shards()) >= 4, 60, chain.logs)
     for task in job_tasks(cluster):
         task.kill(signal.SIGKILL)
+    shown = chain.status()  # the array waits to be started again
+    found = re.search(r"encoding +(\d+) of (\d+) shards, [\d,.]+ frames/s, \S+ \S+ left", shown)
+    assert found and int(found[1]) >= 4 and int(found[2]) == 3 * COPIES + 1, shown
     wait_until(lambda: any(cluster.job(task).get("Restarts") == "1" for task in array.tasks), 60, chain.logs)
     done_before = len(shards())
     wait_until(lambda: len(shards()) > done_before or not in_queue(cluster), 60, chain.logs)
@@ -96,8 +116,9 @@ def test_an_encode_array_that_is_killed_twice_makes_the_same_latents(chain, alon
     wait_until(lambda: not in_queue(cluster), 120, chain.logs)
 
     manifest = files.read_json(chain.paths.latents / "manifest.json")
-    assert len(manifest["shards"]) == 2 * COPIES + 1 + COPIES
-    assert manifest == alone
+    assert len(manifest["shards"]) == 3 * COPIES + 1
+    assert "encoding" not in chain.status()
+    assert without_root(manifest) == without_root(alone)
     share, train, sample = (chain.sent(stage) for stage in ("encode", "train", "sample"))
     assert (share.is_share, share.continues.partition("_")[0]) == (True, array.job)
     assert share.job in train.dependency
@@ -108,6 +129,13 @@ def test_an_encode_array_that_is_killed_twice_makes_the_same_latents(chain, alon
     assert len(list(samples.parent.glob("part-*.h5"))) == 3
     written = [(chain.folder("sample") / f"{task}_0_log.out").read_text() for task in sample.tasks]
     assert all("sample unconditional: " in text for text in written), written
+
+
+def without_root(manifest):
+    """What a manifest says beside where the frames lay."""
+    recipe = manifest["recipe"]
+    data = {name: value for name, value in recipe["data"].items() if name != "root"}
+    return manifest | {"recipe": recipe | {"data": data}}
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from vdt_hpc.cluster import snapshot
 from vdt_hpc.cluster.executor import submission_text
 from vdt_hpc.cluster.submission import executor_for
+from vdt_hpc.commands import frames_outlook
 from vdt_hpc.commands.words import amount
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages, weights
@@ -34,6 +35,8 @@ def describe(
         f"stages       {' -> '.join(names)}",
         f"latents      {paths.latents.name} (signature {latents_signature(config)})",
     ]
+    if {"index", "encode"} & set(names):
+        lines += frames_outlook.describe(config, paths)
     if "train" in names and config.init.from_ is not None:
         lines.append(f"begins with  {_initial_weights(config.init.from_)}")
     for partition in partitions:

@@ -58,8 +58,11 @@ def _look(
     yield from writable
     if site:
         yield disk.check_shared(paths, site.num_nodes)
-    if trains and all(each.level == "ok" for each in writable):
+    is_writable = all(each.level == "ok" for each in writable)
+    if trains and is_writable:
         yield disk.check_space(config, paths, state)
+    if "encode" in names and is_writable and not inputs.is_encoded(config, paths):
+        yield from disk.check_latents_space(config, paths)
     if "train" in names:
         yield from lineage.check_same_run(config, paths, state)
     if site is None or site.name:

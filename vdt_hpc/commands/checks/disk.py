@@ -1,4 +1,4 @@
-"""The folder that all nodes share: can it be written, is it shared, do the checkpoints to come fit into it."""
+"""The folder that all nodes share: can it be written, is it shared, do checkpoints and latents to come fit into it."""
 
 import contextlib
 import os
@@ -11,8 +11,9 @@ from vdt_hpc.commands.run_state import RunState
 from vdt_hpc.commands.words import amount
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.paths import RunPaths
-from vdt_hpc.experiment.size import checkpoint_bytes
+from vdt_hpc.experiment.size import checkpoint_bytes, shards_bytes
 from vdt_hpc.store import checkpoint
+from vdt_hpc.store.frames_index import read_counts
 
 MOUNTS = Path("/proc/self/mountinfo")
 IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs"}
@@ -61,7 +62,7 @@ def check_space(config: RunConfig, paths: RunPaths, state: RunState) -> Finding:
     there = sum(_bytes_of(path) for path in checkpoint.folders(paths.checkpoints))
     # One more is written before the oldest is removed.
     needed = max(size, (num_kept + 1) * size - there)
-    free = _free_bytes(nearest(paths.checkpoints))
+    free = free_bytes(nearest(paths.checkpoints))
     said = (
         f"{num_kept + 1} checkpoints of {amount(size)} ({how}), {amount(there)} of them there, need {amount(needed)}; "
         f"{amount(free)} are free in {paths.root}"
@@ -71,6 +72,22 @@ def check_space(config: RunConfig, paths: RunPaths, state: RunState) -> Finding:
     if needed * TIGHT > free:
         return warning("space", f"hardly any space is left for anything else: {said}")
     return ok("space", said)
+
+
+def check_latents_space(config: RunConfig, paths: RunPaths) -> Iterator[Finding]:
+    """Whether the latents to come fit, where an index has counted the clips; quotas are not seen."""
+    counts = read_counts(config, paths)
+    if counts is None:
+        return
+    size, there = shards_bytes(config, counts.num_clips), _bytes_of(paths.latents)
+    free = free_bytes(nearest(paths.latents))
+    said = f"latents of {amount(size)}, {amount(there)} of them there; {amount(free)} are free in {paths.root}"
+    if size - there > free:
+        yield fault("space for latents", f"no space for the latents: {said}; free some, or choose another --root")
+    elif (size - there) * TIGHT > free:
+        yield warning("space for latents", f"hardly any space is left for anything else: {said}")
+    else:
+        yield ok("space for latents", said)
 
 
 def nearest(folder: Path) -> Path:
@@ -98,6 +115,7 @@ def _bytes_of(folder: Path) -> int:
     return total
 
 
-def _free_bytes(folder: Path) -> int:
+def free_bytes(folder: Path) -> int:
+    """Bytes that this user may still write where a folder is."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize

@@ -11,7 +11,7 @@ from vdt_hpc.commands.words import amount
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import weights
 from vdt_hpc.experiment.config import RunConfig
-from vdt_hpc.experiment.paths import CITYSCAPES_TREE, STREETS_COMPLETE, RunPaths, checkout, weights_dir
+from vdt_hpc.experiment.paths import CITYSCAPES_TREE, STREETS_COMPLETE, TAR, ZIP, RunPaths, checkout, weights_dir
 from vdt_hpc.experiment.signature import latents_signature, signature
 from vdt_hpc.experiment.size import latents_bytes
 from vdt_hpc.store.manifest import Manifest, read_manifest, require_manifest
@@ -43,9 +43,18 @@ def check_inputs(names: Sequence[str], where: Surroundings) -> Iterator[Finding]
                 yield from _in_one_line(look, where)
 
 
+def is_encoded(config: RunConfig, paths: RunPaths) -> bool:
+    """Whether there is nothing to encode; latents that are damaged count, which the look at them tells."""
+    try:
+        manifest = read_manifest(paths.latents)
+    except UserError:
+        return True
+    return manifest is not None and manifest.signature == latents_signature(config)
+
+
 def _looks(name: str, where: Surroundings) -> tuple[Look, ...]:
     """What there is to look at for a stage; work that is finished needs nothing."""
-    if name == "encode" and _is_encoded(where):
+    if name == "encode" and is_encoded(where.config, where.paths):
         return (look_at_latents,)
     if name == "train" and where.state.is_trained(where.config):
         return (look_at_checkpoint,)
@@ -71,17 +80,35 @@ def look_at_section(where: Surroundings) -> Iterator[Finding]:
 
 def look_at_frames(where: Surroundings) -> Iterator[Finding]:
     """Whether the frames lie where the run says; their files are counted by the stage itself."""
-    config, folder = where.config, where.paths.frames
-    top = folder / CITYSCAPES_TREE if config.data.source == "cityscapes" else folder
+    config, path = where.config, where.paths.frames
+    if config.streets is None and (path.is_file() or path.suffix.lower() in (ZIP, TAR)) and not path.is_dir():
+        yield _look_at_archive(config, path)
+        return
+    top = path / CITYSCAPES_TREE if config.data.source == "cityscapes" else path
     if not top.is_dir():
         remedy = "run the stage streets first" if config.streets else "name the right folder with data.root=FOLDER"
         yield fault("frames", f"no frames: the folder {top} does not exist; {remedy}")
-    elif config.streets and not (folder / STREETS_COMPLETE).exists():
-        yield fault("frames", f"the street clips in {folder} are not all there yet; run the stage streets again")
+    elif config.streets and not (path / STREETS_COMPLETE).exists():
+        yield fault("frames", f"the street clips in {path} are not all there yet; run the stage streets again")
     elif not any(top.iterdir()):
         yield fault("frames", f"no frames: the folder {top} is empty; name the right folder with data.root=FOLDER")
     else:
-        yield ok("frames", f"in {folder}")
+        yield ok("frames", f"in {path}")
+
+
+def _look_at_archive(config: RunConfig, path: Path) -> Finding:
+    """Whether a source that is one file can be read in place; it is not opened."""
+    if not path.exists():
+        return fault("frames", f"no frames: the file {path} does not exist; name the right one with data.root=FILE")
+    if path.suffix.lower() not in (ZIP, TAR):
+        return fault("frames", f"{path} is no folder, no {ZIP} and no {TAR}; unpack it, and set data.root")
+    if config.data.source == "videos":
+        return fault("frames", f"videos are read from a folder, not from {path}; unpack it and set data.root")
+    with path.open("rb"):  # an OSError is told for what it is
+        num_bytes = path.stat().st_size
+    if not num_bytes:
+        return fault("frames", f"no frames: the file {path} is empty; copy it again")
+    return ok("frames", f"in {path}, {amount(num_bytes)}, read in place")
 
 
 def look_at_latents(where: Surroundings) -> Iterator[Finding]:
@@ -117,11 +144,7 @@ def look_at_autoencoder(where: Surroundings) -> Iterator[Finding]:
     if folder:
         missing = [name for name in weights.AUTOENCODER_FILES if not (folder / name).is_file()]
         if missing:
-            yield fault(
-                "autoencoder",
-                f"the autoencoder {folder} has no {' and no '.join(missing)}; put a diffusers AutoencoderKL "
-                "(safetensors) there, or train one with the stage autoencoder",
-            )
+            yield fault("autoencoder", weights.incomplete(folder, source, missing))
         else:
             yield ok("autoencoder", f"in {folder}")
     elif not weights.is_hub_name(source):
@@ -131,15 +154,10 @@ def look_at_autoencoder(where: Surroundings) -> Iterator[Finding]:
     elif weights.is_offline():
         yield fault(
             "autoencoder",
-            f"no autoencoder {source}: there is no folder {looked}, and this machine is set offline; put "
-            f"{' and '.join(weights.AUTOENCODER_FILES)} into {weights.autoencoder_folders(source)[-1]}",
+            f"no autoencoder {source}: {weights.nowhere(source, 'this machine is set offline and asks no network')}",
         )
-    elif where.on_slurm:
-        yield warning(
-            "autoencoder",
-            f"{source} will be fetched from the hub, and compute nodes may have no network; put "
-            f"{' and '.join(weights.AUTOENCODER_FILES)} into {weights.autoencoder_folders(source)[-1]}",
-        )
+    elif where.on_slurm or weights.is_in_job():
+        yield fault("autoencoder", f"no autoencoder {source}: {weights.nowhere(source, 'jobs fetch nothing')}")
     else:
         yield ok("autoencoder", f"{source} will be fetched from the hub")
 
@@ -200,7 +218,7 @@ def look_at_metric_weights(where: Surroundings) -> Iterator[Finding]:
             yield warning(
                 metric,
                 f"{metric} will be missing in the tables: put {needed.files[0]} ({needed.whose}) into the folder "
-                "weights/ or into $VDT_HPC_WEIGHTS",
+                f"weights/ or into $VDT_HPC_WEIGHTS, as {weights.REMEDY} {needed.name} does",
             )
 
 
@@ -216,7 +234,9 @@ def look_at_records(where: Surroundings) -> Iterator[Finding]:
 NEEDS: dict[str, tuple[Look, ...]] = {
     "streets": (look_at_section,),
     "autoencoder": (look_at_frames,),
+    "index": (look_at_frames,),
     "encode": (look_at_frames, look_at_autoencoder),
+    "verify": (look_at_latents,),  # frames and autoencoder that are not here leave a part unchecked, which it says
     "train": (look_at_latents, look_at_initial_weights),
     "sample": (look_at_checkpoint, look_at_latents, look_at_autoencoder),
     "evaluate": (look_at_samples, look_at_latents, look_at_autoencoder, look_at_metric_weights),
@@ -232,14 +252,6 @@ MADE_BY: dict[Look, str] = {
     look_at_records: "evaluate",
 }
 """Look -> the stage that makes what is looked at."""
-
-
-def _is_encoded(where: Surroundings) -> bool:
-    try:
-        manifest = read_manifest(where.paths.latents)
-    except UserError:
-        return True  # told by the look at the latents
-    return manifest is not None and manifest.signature == latents_signature(where.config)
 
 
 def _jobs_see(source: str, path: Path, paths: RunPaths) -> bool:

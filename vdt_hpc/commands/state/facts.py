@@ -16,6 +16,7 @@ from vdt_hpc.files import Json
 from vdt_hpc.lease.lease import read_heartbeat
 from vdt_hpc.lease.owner import Owner
 from vdt_hpc.store import checkpoint, ledger
+from vdt_hpc.store.encoding import Encoding, read_encoding
 from vdt_hpc.store.ledger import Leg
 
 
@@ -34,6 +35,8 @@ class Facts:
     """The last line of each kind in the training log."""
     checkpoints: tuple[Path, ...]
     """Newest first."""
+    encoding: Encoding | None
+    """Its latents while they are being encoded."""
     holder: Owner | None
     """Who holds the lease by its file, dead or alive."""
     silent_s: float
@@ -110,6 +113,7 @@ def read(paths: RunPaths) -> Facts:
             legs=legs,
             log={str(line.get("kind")): line for line in files.read_json_lines(paths.progress_log)[0]},
             checkpoints=tuple(checkpoint.folders(paths.checkpoints)),
+            encoding=read_encoding(paths),
             holder=heartbeat[0] if heartbeat else None,
             silent_s=heartbeat[1] if heartbeat else 0.0,
         )

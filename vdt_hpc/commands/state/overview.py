@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from vdt_hpc.commands.state import states
+from vdt_hpc.commands.state import encoding, states
 from vdt_hpc.commands.state.attempts import Attempt
 from vdt_hpc.commands.state.facts import Facts
 from vdt_hpc.commands.state.looking import Seen
@@ -67,12 +67,17 @@ def _cells(run: Seen) -> tuple[str, ...]:
 
 def _remark(run: Seen) -> str:
     """What a row has no column for: what it is about, why, when, and what happened before."""
-    parts = [run.stage, "training not started yet" if run.facts and not run.facts.config else ""]
-    parts += [run.state.why, _starts(run.state)]
+    parts = [run.stage, _before_training(run.facts) if run.facts else "", run.state.why, _starts(run.state)]
     if run.facts and run.facts.num_restarts:
         count = run.facts.num_restarts
         parts.append(f"{count} restart{'s' * (count > 1)}, after: {run.facts.restart_reasons}")
     return "; ".join(filter(None, parts))
+
+
+def _before_training(found: Facts) -> str:
+    if found.encoding:
+        return encoding.describe(found.encoding)
+    return "" if found.config else "training not started yet"
 
 
 def block(run: Seen, columns: int) -> Iterator[str]:
@@ -86,6 +91,8 @@ def block(run: Seen, columns: int) -> Iterator[str]:
     assert found is not None
     yield f"{run.name}  ({run.paths.run})"
     yield from _lines("state", (f"{run.stage} " if run.stage else "") + describe(run.state), columns)
+    if found.encoding:
+        yield from _lines("encoding", encoding.describe(found.encoding), columns)
     yield _line("training", _position(found))
     train = found.log.get("train")
     if train:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from vdt_hpc import slurm
 from vdt_hpc.cluster.queue import QueuedJob
+from vdt_hpc.store import ledger
 from vdt_hpc.store.ledger import KILLED as LEFT_NO_WORD
 
 PENDING = "pending"
@@ -49,11 +50,6 @@ _ENDED = {
 
 _LEFT = "started first"
 """How the reason of a job ends that left the run to a rival."""
-_KILLED = ("its node failed", "out of memory")
-_STOPPED = (
-    "SIG", "the time limit", "a signal", "stopped by", "moved to", "cancelled by", "preempted", "requeued by",
-)  # fmt: skip
-"""How the lineage's reasons begin that are no failure."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +124,8 @@ def from_ledger(why: str) -> State:
         return State(COMPLETE)
     if why.startswith(LEFT_NO_WORD):
         return State(KILLED, NO_WORD + why.removeprefix(LEFT_NO_WORD))
-    if why in _KILLED or (why.startswith("task ") and " killed" in why):
+    if ledger.was_killed(why):
         return State(KILLED, why)
     if why == CANCELLED:
         return State(CANCELLED)
-    return State(STOPPED if why.startswith(_STOPPED) else FAILED, why)
+    return State(STOPPED if ledger.was_stopped(why) else FAILED, why)

@@ -8,7 +8,6 @@
 Where the terminal is too narrow for both, the bars stand below the words.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +18,7 @@ from vdt_hpc.commands.state.looking import Seen
 from vdt_hpc.commands.state.overview import describe
 from vdt_hpc.commands.state.states import PENDING, REQUEUED, RUNNING, STOPPING
 from vdt_hpc.commands.words import now, span, wrapped
+from vdt_hpc.store.asked import asked
 from vdt_hpc.store.ledger import KILLED as LEFT_NO_WORD
 from vdt_hpc.store.ledger import Leg
 
@@ -28,7 +28,6 @@ LEAST_BAR_COLUMNS = 16
 MARGIN = "    "
 _SHORT = timedelta(hours=2)
 """A course shorter than that is told in seconds."""
-_ASKS_FOR_GPUS = re.compile(r"^#SBATCH --(?:gpus-per-node=|gres=gpu)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def _totals(rows: Sequence[Row], found: Facts) -> Iterator[str]:
     hours: dict[tuple[str, str], float] = {}
     unknown: set[tuple[str, str]] = set()
     for leg, row in zip(found.legs, rows, strict=False):
-        key = leg.partition, "GPU hours" if _has_gpus(leg, found) else "task hours"
+        key = leg.partition, "GPU hours" if asked(found.paths, leg).has_gpus else "task hours"
         end = row.end or row.lost_by
         hours[key] = hours.get(key, 0.0) + (leg.world_size * (end - row.start).total_seconds() / 3600 if end else 0.0)
         if row.end is None:
@@ -91,12 +90,6 @@ def _totals(rows: Sequence[Row], found: Facts) -> Iterator[str]:
 
 def _hours(count: float) -> str:
     return f"{count:,.0f}" if count >= 9.95 else f"{count:.2g}"
-
-
-def _has_gpus(leg: Leg, found: Facts) -> bool:
-    """Whether a job's submission asked for GPUs; one task runs per GPU."""
-    script = found.paths.jobs_of("train", leg.cluster) / f"{leg.origin[1]}_submission.sh"
-    return script.exists() and bool(_ASKS_FOR_GPUS.search(script.read_text(encoding="utf-8", errors="replace")))
 
 
 def _legs(run: Seen, found: Facts) -> Iterator[Row]:
