@@ -1,17 +1,20 @@
 """Stage `evaluate`: samples and latents -> records, for the model and for three rows that tell what a number means.
 
-Only what is not yet on record is measured, so that running again takes no time; a number that was missing for want
-of weights is measured once they are there.
+Parts of a sample set are measured by the tasks of the job, or of its array, and what each clip measured is kept (see
+`vdt_hpc.store.measures`); the task that finds all parts measured puts the records down. Only what is not yet there is
+measured, so that running again takes no time; a number that was missing for want of weights is measured once they are
+there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from results.measure import Outcome, Wanted, measure
+from results.measure import Measurer, Stopped, Wanted, needed
 from results.metrics import base
-from results.metrics.base import ClipMetric, SetMetric
+from results.metrics.base import plain_name
+from results.protocol import Protocol, of_run
+from results.statistics import Outcome, Selection, outcome
 from results.subjects import COPY, MODEL, REAL, SUBJECTS, Beside, Reconstruction, reason_against
-from results.weights import MARK
-from vdt_hpc.dist import current_task
+from vdt_hpc.dist import StopFlag, Task, current_task
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
@@ -19,49 +22,124 @@ from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.provenance import code_commit
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.quality.weights import MARK
 from vdt_hpc.store.latents import LatentSet
+from vdt_hpc.store.measures import Measures
 from vdt_hpc.store.records import Record, merge_records, read_records
 from vdt_hpc.store.sample_info import SampleInfo
 from vdt_hpc.store.samples import SampleSet
 
-Metrics = dict[str, ClipMetric | SetMetric]
-
 
 def run(config: RunConfig, partition: Partition) -> StageResult:
-    """Measure every finished sample set of the newest checkpoint against the true frames; rank 0 does it all.
+    """Measure this task's parts of every finished sample set of the newest checkpoint against the true frames.
 
     Raises:
         UserError: there are no samples or no latents, or they do not belong together.
     """
-    if current_task().rank != 0:
-        return StageResult("rank 0 measures")
     paths = paths_for(config, partition)
     latents = LatentSet.open(config, paths)
-    truth = latents.split("test")
-    metrics: Metrics = {name: base.find(name) for name in config.evaluate.metrics}
-    num_measured = 0
-    current: list[Record] = []
-    for sample_set in _newest_sets(config, paths, latents):
-        describe = _Describe(config, sample_set.info)
-        reasons = {
-            (subject, name): reason_against(subject, metric, sample_set.info, config.data.frames_per_clip)
-            for subject in SUBJECTS
-            for name, metric in metrics.items()
-        }
+    task, stop = current_task(), StopFlag().install()
+    evaluations = [_Evaluation(config, paths, latents, one) for one in _newest_sets(config, paths, latents)]
+    try:
+        num_left = sum(evaluation.measure(task, stop) for evaluation in evaluations)
+    except Stopped:
+        return StageResult(f"stopped by {stop.reason}; what was measured is kept", complete=False)
+    if num_left:
+        return StageResult(f"{num_left} part(s) are still with other tasks")
+    num_measured = sum(evaluation.put_down() for evaluation in evaluations)
+    records = [record for evaluation in evaluations for record in evaluation.records]
+    return StageResult(_summary(num_measured, records), outputs={"records": str(paths.records)})
+
+
+class _Evaluation:
+    """What is wanted of one sample set by all protocols, and what of it is on record."""
+
+    def __init__(self, config: RunConfig, paths: RunPaths, latents: LatentSet, sample_set: SampleSet) -> None:
+        self._paths, self._set, truth = paths, sample_set, latents.split("test")
         done = {record.key: record for record in read_records(paths.records)}
-        open_wants = [want for want, reason in reasons.items() if _is_open(done.get(describe.key(want)), reason)]
-        outcomes = {want: Outcome(None, missing=reasons[want]) for want in open_wants if reasons[want]}
-        wanted = [want for want in open_wants if not reasons[want]]
-        if wanted:
-            beside = Beside(sample_set.info, truth, Reconstruction(config, latents, sample_set.info.decode_precision))
-            outcomes |= measure(sample_set, truth, wanted, metrics, beside)
-        if outcomes:
-            commit = code_commit()
-            new = [describe.record(want, outcome, commit) for want, outcome in outcomes.items()]
-            done = {record.key: record for record in merge_records(paths.records, new)}
-        num_measured += len(outcomes)
-        current += [done[describe.key(want)] for want in reasons]
-    return StageResult(_summary(num_measured, current), outputs={"records": str(paths.records)})
+        self._parts = [
+            _Part(config, protocol, sample_set.info, len(truth), done)
+            for protocol in of_run(config.evaluate)
+            if protocol.is_for(sample_set.info.task)
+        ]
+        wants = [(subject, plain_name(name)) for part in self._parts for subject, name in part.wanted]
+        metrics = {name: base.find(name) for _, name in wants}
+        self._needed = needed(list(dict.fromkeys(wants)), metrics)
+        beside = Beside(sample_set.info, truth, Reconstruction(config, latents, sample_set.info.decode_precision))
+        self._measurer = Measurer(sample_set, truth, metrics, beside)
+
+    def measure(self, task: Task, stop: StopFlag) -> int:
+        """Measure this task's share; returns how many parts then are not yet measured whole.
+
+        Raises:
+            Stopped: by a signal.
+        """
+        missing = self._measurer.missing(self._needed)
+        own = task.share(self._set.info.num_parts())
+        self._measurer.fill({part: wants for part, wants in missing.items() if part in own}, stop)
+        return len(self._measurer.missing(self._needed))
+
+    def put_down(self) -> int:
+        """Put what is not yet on record there; returns how much that is."""
+        Measures(self._set.folder).remove_leftovers()
+        commit = code_commit()
+        new = [record for part in self._parts for record in part.new_records(self._set, commit)]
+        if new:
+            merge_records(self._paths.records, new)
+        return len(new)
+
+    @property
+    def records(self) -> list[Record]:
+        """The records of everything that this set is measured for."""
+        done = {record.key: record for record in read_records(self._paths.records)}
+        return [done[key] for part in self._parts for key in part.keys]
+
+
+class _Part:
+    """What one protocol wants of a sample set."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        protocol: Protocol,
+        info: SampleInfo,
+        num_test_clips: int,
+        done: Mapping[tuple[object, ...], Record],
+    ) -> None:
+        self._lacks = protocol.lacks(info, num_test_clips)
+        chosen = protocol.chosen(info, num_test_clips)
+        self._selection = Selection(chosen, protocol.num_trajectories or info.num_trajectories)
+        self._describe = _Describe(config, protocol.name, info, self._selection)
+        self._reasons = {
+            (subject, name): self._lacks
+            or reason_against(subject, base.find(name), info, len(chosen), config.data.frames_per_clip)
+            for subject in SUBJECTS
+            for name in protocol.metrics
+        }
+        self._open = [want for want, why in self._reasons.items() if _is_open(done.get(self._describe.key(want)), why)]
+
+    @property
+    def wanted(self) -> list[Wanted]:
+        """What is to be measured."""
+        return [want for want in self._open if not self._reasons[want]]
+
+    @property
+    def keys(self) -> list[tuple[object, ...]]:
+        """Keys of all its records."""
+        return [self._describe.key(want) for want in self._reasons]
+
+    def new_records(self, sample_set: SampleSet, commit: str) -> list[Record]:
+        """Records of what was not yet put down, now that all of it was measured."""
+        kept, num_parts = Measures(sample_set.folder), sample_set.info.num_parts()
+        records = []
+        for subject, name in self._open:
+            reason = self._reasons[subject, name]
+            found = (
+                Outcome(None, reason) if reason
+                else outcome(kept, num_parts, subject, base.find(name), self._selection)
+            )  # fmt: skip
+            records.append(self._describe.record((subject, name), found, commit))
+        return records
 
 
 def _newest_sets(config: RunConfig, paths: RunPaths, latents: LatentSet) -> list[SampleSet]:
@@ -92,10 +170,10 @@ def _is_open(record: Record | None, reason: str | None) -> bool:
 
 
 class _Describe:
-    """Puts outcomes of one sample set on record."""
+    """Puts outcomes of one sample set by one protocol on record."""
 
-    def __init__(self, config: RunConfig, info: SampleInfo) -> None:
-        self._config, self._info = config, info
+    def __init__(self, config: RunConfig, protocol: str, info: SampleInfo, selection: Selection) -> None:
+        self._config, self._protocol, self._info, self._selection = config, protocol, info, selection
 
     def record(self, want: Wanted, outcome: Outcome, commit: str) -> Record:
         """The record of one outcome."""
@@ -107,14 +185,14 @@ class _Describe:
             dataset=info.dataset,
             subject=subject,
             task=info.task,
-            protocol=self._config.evaluate.protocol,
+            protocol=self._protocol,
             metric=metric,
             value=outcome.value,
             missing=outcome.missing,
             interval_low=low,
             interval_high=high,
-            num_clips=info.num_clips,
-            num_trajectories=info.num_trajectories if generated else 1,
+            num_clips=len(self._selection.clips),
+            num_trajectories=self._selection.num_trajectories if generated else 1,
             num_frames=info.num_frames,
             given_frames=info.given_frames,
             given=None if info.given == tuple(range(info.given_frames)) else info.given,

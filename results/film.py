@@ -1,24 +1,25 @@
 """What the page and the figures show of a sample set: some clips, beside their truth."""
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
 
 from results.subjects import with_given
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.data_config import DataConfig
 from vdt_hpc.experiment.paths import RunPaths
-from vdt_hpc.pictures import StripRow
+from vdt_hpc.pictures import BoolArray, StripRow
 from vdt_hpc.store.latents import ByteArray, LatentSet
 from vdt_hpc.store.sample_info import SampleInfo
 from vdt_hpc.store.samples import SampleSet
 
 NUM_CLIPS = 4
-_TILE_PX = 160
-_GAP_PX = 6
-_MAX_SIDE_PX = 16_000  # a WebP picture has at most 16,383 pixels along a side
+CITYSCAPES_HZ = 17.0
+"""Frame rate of Cityscapes' sequences: 30 frames at 17 Hz (Cordts et al., arXiv 1604.01685, section 2.1)."""
+UNKNOWN_HZ = 10.0
+"""At what rate clips are shown whose own nobody has stated."""
 
 
 @dataclass(frozen=True)
@@ -32,37 +33,24 @@ class Film:
     generation they are other clips, for the eye alone."""
     samples: ByteArray
     """Generated clips, (N, T, H, W, 3) uint8; the given frames are the true ones."""
+    rate_hz: float | None = None
+    """Frames per second; None: nobody has stated it."""
+    blocks: BoolArray | None = None
+    """Of a completion, (N, h, w): True for the latent cells that are given in the frames between the given ones."""
 
     def strip(self) -> list[list[StripRow]]:
         """Rows of a film strip: each truth above its sample, or, where nothing is given, one real clip above all."""
         given = self.info.given
         if given:
             return [
-                [StripRow("truth", truth, given), StripRow("sample", sample, given)]
-                for truth, sample in zip(self.truth, self.samples, strict=True)
+                [StripRow("truth", truth, given, blocks), StripRow("sample", sample, given, blocks)]
+                for truth, sample, blocks in zip(self.truth, self.samples, self.blocks_of_clips(), strict=True)
             ]
         return [[StripRow("real clip", self.truth[0], ())], [StripRow("sample", clip, ()) for clip in self.samples]]
 
-    def sheet(self) -> tuple[bytes, int, int]:
-        """All frames of all clips as one WebP picture, a frame below the other, with the size of one frame in pixels.
-
-        One frame shows the clips side by side, truth above sample.
-        """
-        num_clips, num_frames, height, width = self.samples.shape[:4]
-        scale = min(_TILE_PX / width, (_MAX_SIDE_PX / num_frames - _GAP_PX) / (2 * height), 1.0 * _TILE_PX / height)
-        tile_h, tile_w = max(1, round(height * scale)), max(1, round(width * scale))
-        frame_h, frame_w = 2 * tile_h + _GAP_PX, num_clips * (tile_w + _GAP_PX) - _GAP_PX
-        sheet = Image.new("RGBA", (frame_w, frame_h * num_frames))
-        for number in range(num_frames):
-            for column in range(num_clips):
-                for row, clips in enumerate((self.truth, self.samples)):
-                    if number >= clips.shape[1]:
-                        continue
-                    tile = Image.fromarray(clips[column, number]).resize((tile_w, tile_h), Image.Resampling.LANCZOS)
-                    sheet.paste(tile, (column * (tile_w + _GAP_PX), number * frame_h + row * (tile_h + _GAP_PX)))
-        buffer = io.BytesIO()
-        sheet.save(buffer, "WEBP", quality=80, method=2)
-        return buffer.getvalue(), frame_w, frame_h
+    def blocks_of_clips(self) -> list[BoolArray | None]:
+        """The given blocks of each clip, or None for each."""
+        return [None] * len(self.samples) if self.blocks is None else list(self.blocks)
 
 
 def load(config: RunConfig, paths: RunPaths, samples: str) -> Film:
@@ -86,10 +74,28 @@ def load(config: RunConfig, paths: RunPaths, samples: str) -> Film:
     true_frames = latents.split("test")
     chosen = np.unique(np.linspace(0, info.num_clips - 1, NUM_CLIPS).round().astype(int))
     clip_ids, truth, samples_of = [], [], []
+    blocks = _blocks(config, info, chosen) if info.task == "completion" else None
     for index, (clip_id, clip_samples) in enumerate(found.clips()):
         if index in chosen:
             true = true_frames.frames(index)[: info.num_frames]
             clip_ids.append(clip_id)
             truth.append(true)
             samples_of.append(with_given(clip_samples[:1], true, info.given)[0])
-    return Film(info, tuple(clip_ids), np.stack(truth), np.stack(samples_of))
+    return Film(info, tuple(clip_ids), np.stack(truth), np.stack(samples_of), rate_hz(config.data), blocks)
+
+
+def rate_hz(data: DataConfig) -> float | None:
+    """Frames per second of a run's clips; None: nobody has stated it."""
+    return CITYSCAPES_HZ if data.source == "cityscapes" else data.frame_rate_hz or data.filmed_rate_hz
+
+
+def _blocks(config: RunConfig, info: SampleInfo, clips: npt.NDArray[np.int_]) -> BoolArray:
+    """The given cells of some completions, (N, h, w), drawn as they were for sampling."""
+    from vdt_hpc.model import masks  # imports torch
+
+    cells = (config.data.frame_height_px, config.data.width_px)
+    height, width = (side // config.autoencoder.downsampling for side in cells)
+    sample = config.sample.model_copy(update={"seed": info.seed})
+    drawn = [masks.for_sampling(info.task, sample, info.num_frames, (height, width), int(clip)) for clip in clips]
+    middle = info.generated[0]
+    return np.stack([mask[middle, 0] == masks.GIVEN for mask in drawn])

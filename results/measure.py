@@ -1,147 +1,152 @@
-"""Measures one sample set in one pass over its clips: what is wanted of each subject, clip by clip, none left out."""
+"""Measures the parts of one sample set and keeps what comes out, clip by clip, none left out.
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+What a clip measures depends on nothing but the clip: any number of tasks, now or later, leaves the same files.
+"""
 
-from results.fvd import FeatureSums, frechet_distance
-from results.metrics.base import ClipMetric, SetMetric, bootstrap
-from results.pixels import Pixels
-from results.subjects import REAL, Beside
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from results.metrics.base import FrameMetric, SetMetric
+from results.subjects import REAL, TRUTH, Beside, with_given
+from vdt_hpc.dist import StopFlag, cpus_of_task, current_task
 from vdt_hpc.errors import UserError
 from vdt_hpc.progress import Progress
+from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.store.latents import LatentSplit
+from vdt_hpc.store.measures import Measures
 from vdt_hpc.store.samples import ByteArray, SampleSet
 
 Wanted = tuple[str, str]
 """(subject, name of the metric)."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One number, with an interval where it has one, or the reason why there is none."""
-
-    value: float | None
-    missing: str | None = None
-    interval: tuple[float, float] | None = None
-
-
-def measure(
-    sample_set: SampleSet,
-    truth: LatentSplit,
-    wanted: Iterable[Wanted],
-    metrics: Mapping[str, ClipMetric | SetMetric],
-    beside: Beside,
-) -> dict[Wanted, Outcome]:
-    """Measure every wanted (subject, metric) of a sample set.
-
-    Args:
-        sample_set: the finished samples, whose clips are the first of the test split, in its order.
-        truth: the test split.
-        wanted: what to measure.
-        metrics: the metrics by name.
-        beside: gives the subjects' frames.
-
-    Raises:
-        UserError: the samples are not of the test split's clips.
-        MissingWeights: a metric's weights are not there.
-    """
-    info = sample_set.info
-    tally = _Tally(list(wanted), metrics, beside, info.generated)
-    num_clips = 0
-    with Progress(f"measure {info.task}", info.num_clips, "clips") as progress:
-        for clip_id, samples in sample_set.clips():
-            _check_clip(sample_set, truth, num_clips, clip_id, samples)
-            tally.add(num_clips, samples)
-            num_clips += 1
-            progress.advance()
-    if num_clips != info.num_clips:
-        raise UserError(f"{sample_set.folder} holds {num_clips} of {info.num_clips} clips; {_AGAIN}")
-    return tally.outcomes()
-
+FloatArray = npt.NDArray[np.float64]
+Metrics = Mapping[str, FrameMetric | SetMetric]
 
 _AGAIN = "remove it and run the stage sample again"
 
 
-def _check_clip(sample_set: SampleSet, truth: LatentSplit, index: int, clip_id: str, samples: ByteArray) -> None:
-    info, folder = sample_set.info, sample_set.folder
-    if index >= len(truth) or truth.clip_id(index) != clip_id:
-        expected = truth.clip_id(index) if index < len(truth) else "nothing more"
-        raise UserError(f"clip {index} of {folder} is {clip_id}, the test split has {expected}; {_AGAIN}")
-    frames = truth.frames(index)
-    expected_shape = (info.num_trajectories, info.num_frames, *frames.shape[1:])
-    if samples.shape != expected_shape or info.num_frames > len(frames):
-        raise UserError(
-            f"clip {clip_id} of {folder} has shape {samples.shape}, expected {expected_shape} for true frames "
-            f"{frames.shape}; {_AGAIN}"
-        )
+def _pixels(clips: ByteArray) -> list[Pixels]:
+    return [Pixels(clip) for clip in clips]
 
 
-class _Tally:
-    """What one pass collects: numbers of clips, and sums of features."""
-
-    def __init__(
-        self,
-        wanted: list[Wanted],
-        metrics: Mapping[str, ClipMetric | SetMetric],
-        beside: Beside,
-        generated: Sequence[int],
-    ) -> None:
-        self._wanted, self._beside, self._generated = wanted, beside, generated
-        used = {name: metrics[name] for _, name in wanted}
-        self._measures = {name: metric.open() for name, metric in used.items() if isinstance(metric, ClipMetric)}
-        self._extractors = {name: metric.open() for name, metric in used.items() if isinstance(metric, SetMetric)}
-        self._per_clip: dict[Wanted, list[float]] = {want: [] for want in wanted}
-        self._of_subject: dict[Wanted, list[FeatureSums]] = {}
-        self._of_truth = {name: (FeatureSums(), FeatureSums()) for name in self._extractors}
-
-    def add(self, index: int, samples: ByteArray) -> None:
-        """Count one clip; `samples` are the model's, (trajectories, T, H, W, 3)."""
-        truth = Pixels(self._beside.true_frames(index))
-        for name, extract in self._extractors.items():
-            self._of_truth[name][index % 2].add(extract(truth))
-        for subject in dict.fromkeys(subject for subject, _ in self._wanted):
-            names = [name for other, name in self._wanted if other == subject]
-            if subject == REAL:  # its sets of clips are halves of the truth
-                names = [name for name in names if name in self._measures]
-            clips = [Pixels(clip) for clip in self._beside.frames(subject, index, samples)] if names else []
-            for name in names:
-                self._add_subject((subject, name), truth, clips)
-
-    def _add_subject(self, want: Wanted, truth: Pixels, clips: list[Pixels]) -> None:
-        _, name = want
-        if name in self._measures:
-            compare = self._measures[name]
-            true = truth.frames(self._generated)
-            values = [compare(true, clip.frames(self._generated)) for clip in clips]
-            self._per_clip[want].append(sum(values) / len(values))  # the mean over trajectories
-        else:
-            sums = self._of_subject.setdefault(want, [FeatureSums() for _ in clips])
-            for one, clip in zip(sums, clips, strict=True):
-                one.add(self._extractors[name](clip))
-
-    def outcomes(self) -> dict[Wanted, Outcome]:
-        """A number or a reason for everything that was wanted."""
-        return {want: self._outcome(want) for want in self._wanted}
-
-    def _outcome(self, want: Wanted) -> Outcome:
-        subject, name = want
-        if name in self._measures:
-            return of_clips(self._per_clip[want])
-        even, odd = self._of_truth[name]
-        if subject == REAL:
-            return Outcome(frechet_distance(even, odd))
-        distances = [frechet_distance(even + odd, sums) for sums in self._of_subject[want]]
-        return Outcome(sum(distances) / len(distances))
+class Stopped(Exception):
+    """A signal asked for the end; parts that were measured are kept."""
 
 
-def of_clips(values: list[float]) -> Outcome:
-    """The mean over clips with its interval, or the reason why there is none.
+def needed(wanted: Sequence[Wanted], metrics: Metrics) -> list[Wanted]:
+    """What has to be measured for numbers that are wanted: a metric of sets also needs the truth, whose halves are all
+    that it needs for real against real.
+    """
+    listed: dict[Wanted, None] = {}
+    for subject, name in wanted:
+        of_sets = isinstance(metrics[name], SetMetric)
+        if of_sets:
+            listed[TRUTH, name] = None
+        if not (of_sets and subject == REAL):
+            listed[subject, name] = None
+    return list(listed)
+
+
+class Measurer:
+    """Measures parts of a sample set.
 
     Args:
-        values: one number per clip; infinite where a clip equals the truth and the metric has no finite value.
+        sample_set: the finished samples, whose clips are the first of the test split, in its order.
+        truth: the test split.
+        metrics: by name.
+        beside: gives the subjects' frames.
     """
-    num_identical = sum(math.isinf(value) for value in values)
-    if num_identical:
-        return Outcome(None, f"infinite: {num_identical} of {len(values)} clips are identical with the truth")
-    return Outcome(sum(values) / len(values), interval=bootstrap(values))
+
+    def __init__(self, sample_set: SampleSet, truth: LatentSplit, metrics: Metrics, beside: Beside) -> None:
+        self._set, self._truth, self._metrics, self._beside = sample_set, truth, metrics, beside
+        self._kept = Measures(sample_set.folder)
+        self._opened: dict[str, Any] = {}
+
+    def missing(self, wanted: Sequence[Wanted]) -> dict[int, list[Wanted]]:
+        """Part -> what is not kept of it."""
+        parts = range(self._set.info.num_parts())
+        gaps = {part: [want for want in wanted if not self._has(want, part)] for part in parts}
+        return {part: wants for part, wants in gaps.items() if wants}
+
+    def fill(self, gaps: Mapping[int, list[Wanted]], stop: StopFlag) -> None:
+        """Measure what is missing of some parts.
+
+        Raises:
+            UserError: the samples are not of the test split's clips, or the disk is full.
+            MissingWeights: a metric's weights are not there.
+            Stopped: by a signal.
+        """
+        if not gaps:
+            return
+        import torch
+
+        torch.set_num_threads(cpus_of_task(current_task()))  # sums in another order would differ in the last digits
+        info = self._set.info
+        num_clips = sum(len(info.part_clips(part)) for part in gaps)
+        with Progress(f"measure {info.task}", num_clips, "clips") as progress:
+            for part, wants in gaps.items():
+                self._measure(part, wants, stop, progress)
+
+    def _has(self, want: Wanted, part: int) -> bool:
+        subject, name = want
+        return self._kept.has(subject, name, self._metrics[name].how, part)
+
+    def _measure(self, part: int, wants: list[Wanted], stop: StopFlag, progress: Progress) -> None:
+        values: dict[Wanted, list[FloatArray]] = {want: [] for want in wants}
+        names: list[str] = []
+        for index, (clip_id, samples) in zip(self._indices(part), self._set.part(part), strict=True):
+            if stop:
+                raise Stopped
+            self._check(index, clip_id, samples)
+            names.append(clip_id)
+            for want, numbers in self._clip(index, samples, wants):
+                values[want].append(numbers)
+            progress.advance()
+        for (subject, name), of_clips in values.items():
+            self._kept.write(subject, name, self._metrics[name].how, part, np.stack(of_clips), names)
+
+    def _clip(self, index: int, samples: ByteArray, wants: Sequence[Wanted]) -> list[tuple[Wanted, FloatArray]]:
+        """Of one clip, all that is wanted: each (trajectories, N)."""
+        truth, info = Pixels(self._beside.true_frames(index)), self._set.info
+        found = []
+        for subject in dict.fromkeys(subject for subject, _ in wants):
+            own = self._beside.frames(subject, index, samples)
+            clips = {True: _pixels(own), False: _pixels(with_given(own, truth.values, info.given))}
+            for name in (name for other, name in wants if other == subject):
+                metric, opened = self._metrics[name], self._open(name)
+                counted = range(info.num_frames) if metric.is_of_all_frames else info.generated
+                rows = [metric.row(opened, truth, clip, counted) for clip in clips[metric.is_of_all_frames]]
+                found.append(((subject, name), np.stack(rows)))
+        return found
+
+    def _open(self, name: str) -> Any:
+        """A metric, ready to measure; what it needs is loaded once."""
+        if name not in self._opened:
+            self._opened[name] = self._metrics[name].open()
+        return self._opened[name]
+
+    def _indices(self, part: int) -> range:
+        """Indices of a part's clips in the test split.
+
+        Raises:
+            UserError: the part holds another number of clips.
+        """
+        expected, held = self._set.info.part_clips(part), self._set.num_clips_of(part)
+        if held != len(expected):
+            raise UserError(f"part {part} of {self._set.folder} holds {held} of {len(expected)} clips; {_AGAIN}")
+        return expected
+
+    def _check(self, index: int, clip_id: str, samples: ByteArray) -> None:
+        info, folder, truth = self._set.info, self._set.folder, self._truth
+        if index >= len(truth) or truth.clip_id(index) != clip_id:
+            expected = truth.clip_id(index) if index < len(truth) else "nothing more"
+            raise UserError(f"clip {index} of {folder} is {clip_id}, the test split has {expected}; {_AGAIN}")
+        frames = truth.frames(index)
+        expected_shape = (info.num_trajectories, info.num_frames, *frames.shape[1:])
+        if samples.shape != expected_shape or info.num_frames > len(frames):
+            raise UserError(
+                f"clip {clip_id} of {folder} has shape {samples.shape}, expected {expected_shape} for true frames "
+                f"{frames.shape}; {_AGAIN}"
+            )

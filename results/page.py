@@ -1,6 +1,5 @@
 """The page: one HTML file that shows all of a run, opens from disk and asks the network for nothing."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +8,14 @@ from typing import Any
 import jinja2
 import yaml
 
-from results import figures, training_strips, wording
+from results import data_notes, figures, shown, training_strips, wording
+from results.course import Part
 from results.current import Comparison
 from results.film import Film
 from results.metrics import base
 from results.progress_curve import Curve
-from results.tables import Table
+from results.shown import data_uri
+from results.tables.table import RANKED, Table
 from results.training_strips import TrainingStrip
 from vdt_hpc import pictures
 from vdt_hpc.experiment.config import RunConfig
@@ -31,18 +32,24 @@ class Content:
     config: RunConfig
     comparisons: Sequence[Comparison]
     tables: Sequence[Table]
-    films: Sequence[Film]
+    films: Sequence[tuple[Film, Path]]
+    """Each with its video, an MP4 file that has a GIF beside it."""
     sample_notes: Sequence[str]
     """Why films are not shown, one line each."""
     curve: Curve | None
+    course: Sequence[Part]
+    """The jobs that trained the run; empty: nobody knows."""
     training_strips: Sequence[TrainingStrip]
     manifest: Manifest | None
 
 
 def render(content: Content) -> str:
     """The whole page as HTML; whatever comes from configurations and records is escaped."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False,
+        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+    )  # fmt: skip
+    template = environment.get_template(TEMPLATE.name)
     config = content.config
     known = {name for comparison in content.comparisons for name in comparison.metrics}
     names: list[str] = [name for name in config.evaluate.metrics if name in known]
@@ -52,13 +59,16 @@ def render(content: Content) -> str:
         lead=_lead(content),
         facts=_facts(content),
         tables=content.tables,
-        films=[_film(film) for film in content.films],
+        ranked=RANKED,
+        films=[shown.film(film, video) for film, video in content.films],
         sample_notes=content.sample_notes,
         curve=_curve(content.curve),
+        course=shown.course(content.course),
         training_strips=_training_strips(content.training_strips),
         no_curve="There is no training log (progress.jsonl) in this run's folder.",
         metrics=[base.find(name) for name in names],
         provenance=_provenance(content),
+        left_out=content.manifest.left_out if content.manifest else (),
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
     )
 
@@ -90,36 +100,6 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
     ]  # fmt: skip
 
 
-def _film(film: Film) -> dict[str, Any]:
-    info = film.info
-    sheet, width, height = film.sheet()
-    task = wording.TASKS.get(info.task, info.task)
-    how = f"{info.sampler.upper()}, {info.num_steps} steps"
-    clips = ", ".join(film.clip_ids)
-    if info.given:
-        above = "true frames above, samples below"
-        frames = wording.frames(info.task, info.given, info.num_frames)
-        strip = f"Truth above, sample below: {frames}; given frames have an orange border. Clips: {clips}."
-    else:
-        above = "real clips above, samples below; they do not belong together"
-        strip = f"One real clip ({film.clip_ids[0]}) above, samples below; they do not belong together."
-    return {
-        "title": f"{task} ({how})",
-        "num_frames": info.num_frames,
-        "given": ",".join(map(str, info.given)),
-        "made": "blocks generated" if info.task == "completion" else "generated",
-        "sheet": _data_uri(sheet, "webp"),
-        "sheet_width": width,
-        "sheet_height": height,
-        "sheet_alt": f"{len(film.clip_ids)} clips playing side by side: {above}",
-        "sheet_caption": f"{len(film.clip_ids)} clips side by side: {above}.",
-        "strip_light": _data_uri(pictures.webp(pictures.film_strip(film.strip())), "webp"),
-        "strip_dark": _data_uri(pictures.webp(pictures.film_strip(film.strip(), pictures.DARK)), "webp"),
-        "strip_alt": f"Film strip of {len(film.clip_ids)} clips, frames from left to right. {strip}",
-        "strip_caption": strip,
-    }
-
-
 def _curve(curve: Curve | None) -> dict[str, str] | None:
     if curve is None or not curve.train:
         return None
@@ -127,11 +107,12 @@ def _curve(curve: Curve | None) -> dict[str, str] | None:
     text = f"The smoothed training loss goes from {first[1]:.4g} to {last[1]:.4g} over {last[0]:,} clips"
     if curve.validation:
         text += f"; the last validation loss is {curve.validation[-1][1]:.4g}"
-    restarts = len(curve.restarts)
-    text += f"; {restarts} restart{'s' if restarts != 1 else ''}." if restarts else "."
+    restarts, moves = len(curve.restarts), sum(restart.moved for restart in curve.restarts)
+    text += f"; {restarts} restart{'s' if restarts != 1 else ''}" if restarts else ""
+    text += f", {moves} of them on another partition." if moves else "."
     return {
-        "light": _data_uri(pictures.webp(figures.loss_curve(curve)), "webp"),
-        "dark": _data_uri(pictures.webp(figures.loss_curve(curve, pictures.DARK)), "webp"),
+        "light": data_uri(pictures.webp(figures.loss_curve(curve)), "webp"),
+        "dark": data_uri(pictures.webp(figures.loss_curve(curve, pictures.DARK)), "webp"),
         "alt": f"Loss over clips seen. {text}",
         "caption": text,
     }
@@ -140,7 +121,7 @@ def _curve(curve: Curve | None) -> dict[str, str] | None:
 def _training_strips(strips: Sequence[TrainingStrip]) -> dict[str, Any] | None:
     if not strips:
         return None
-    shown = [(_data_uri(strip.webp, "webp"), f"Film strip after {strip.clips_seen:,} clips") for strip in strips]
+    shown = [(data_uri(strip.webp, "webp"), f"Film strip after {strip.clips_seen:,} clips") for strip in strips]
     return {"pictures": shown, "caption": training_strips.caption(strips)}
 
 
@@ -151,15 +132,15 @@ def _provenance(content: Content) -> list[tuple[str, str]]:
         ("Run", f"{config.name} (signature {signature(config)})"),
         ("Checkpoint", ", ".join(sorted({r.checkpoint for r in records if r.checkpoint}))),
         ("Sample sets", ", ".join(dict.fromkeys(r.samples for r in records if r.samples))),
-        ("Code that sampled", ", ".join(dict.fromkeys(film.info.code_commit for film in content.films)) or "not known"),
+        (
+            "Code that sampled",
+            ", ".join(dict.fromkeys(film.info.code_commit for film, _ in content.films)) or "not known",
+        ),
         ("Code that measured", ", ".join(dict.fromkeys(r.code_commit for r in records))),
         ("Latents", ", ".join(dict.fromkeys(r.latents_fingerprint for r in records))),
     ]
     if content.manifest is not None:
         autoencoder = content.manifest.autoencoder
         rows.append(("Autoencoder", f"{autoencoder['source']} (SHA-256 {str(autoencoder['sha256'])[:16]}…)"))
+        rows += data_notes.facts(content.manifest, {r.latents_fingerprint for r in records})
     return rows
-
-
-def _data_uri(picture: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"

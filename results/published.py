@@ -1,14 +1,83 @@
 """Numbers that others published, typed: `published.yaml`."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import model_validator
 
+from results import wording
 from vdt_hpc.experiment import strict
 from vdt_hpc.experiment.section import PositiveInt, Section
 from vdt_hpc.experiment.tasks_config import TaskName
 
 FILE = Path(__file__).with_name("published.yaml")
+
+
+class MeasuredBy(Section):
+    """What is known of how numbers were measured; every field is given, null where nobody states it."""
+
+    known_from: str | None
+    """Where these facts were read."""
+    clips: PositiveInt | None
+    """Test clips."""
+    trajectories: PositiveInt | None
+    """Samples of each clip."""
+    fvd_over_trajectories: Literal["mean", "pooled", "best"] | None
+    """What the FVD of several trajectories is: the mean of theirs, one FVD of all, or that of each clip's best."""
+    frames_over_trajectories: Literal["mean", "best"] | None
+    """Whether PSNR, SSIM and LPIPS of a clip are the mean over its trajectories or its best one's."""
+    ssim_colours: Literal["grey", "colour"] | None
+    """Whether SSIM compares grey or colour frames."""
+    fvd_frames: tuple[PositiveInt, ...] | None
+    """Lengths of the pieces, in frames, that a clip is cut into for the FVD."""
+    resize_filter: str | None
+    """Filter that made the small frames."""
+    remark: str | None
+    """What else is particular."""
+
+    @model_validator(mode="after")
+    def _several_trajectories(self) -> "MeasuredBy":
+        if self.trajectories == 1 and (self.fvd_over_trajectories or self.frames_over_trajectories):
+            raise ValueError("one trajectory has neither a mean nor a best; give null")
+        return self
+
+    @property
+    def text(self) -> str:
+        """The protocol as a footnote."""
+        facts = [
+            ("clips", self.clips and f"{self.clips:,} clips"),
+            ("trajectories", self._trajectories()),
+            ("SSIM's colours", self.ssim_colours and f"{self.ssim_colours} SSIM"),
+            ("frames of the FVD", self._fvd_frames()),
+            ("resize filter", self.resize_filter),
+        ]
+        known = [fact for _, fact in facts if fact]
+        unknown = [name for name, fact in facts if not fact]
+        known += [f"{wording.listed(unknown)} not stated"] if unknown else []
+        known += [self.remark] if self.remark else []
+        return f"protocol{f', from {self.known_from}' if self.known_from else ''}: {'; '.join(known)}"
+
+    def _trajectories(self) -> str | None:
+        if self.trajectories is None:
+            return None
+        if self.trajectories == 1:
+            return "one trajectory"
+        fvd = {
+            "mean": "FVD the mean", "pooled": "one FVD of all", "best": "FVD of the best",
+            None: "FVD not stated",
+        }  # fmt: skip
+        frames = {
+            "mean": "SSIM and LPIPS the mean", "best": "SSIM and LPIPS of the best",
+            None: "SSIM and LPIPS not stated",
+        }  # fmt: skip
+        over = f"{fvd[self.fvd_over_trajectories]}, {frames[self.frames_over_trajectories]}"
+        return f"{self.trajectories} trajectories: {over}"
+
+    def _fvd_frames(self) -> str | None:
+        if self.fvd_frames is None:
+            return None
+        lengths = wording.listed([str(length) for length in self.fvd_frames])
+        return f"FVD of {'chunks of ' if len(self.fvd_frames) > 1 else ''}{lengths} frames"
 
 
 class PublishedRow(Section):
@@ -18,6 +87,10 @@ class PublishedRow(Section):
     """Name in the table."""
     source: str
     """The work that the numbers come from."""
+    listed_in: str
+    """The list that the numbers were taken from."""
+    protocol: MeasuredBy
+    """How they were measured, as far as known."""
     values: dict[str, float]
     """Metric -> number."""
     doubts: dict[str, str] = {}  # noqa: RUF012  (pydantic copies defaults)
@@ -46,12 +119,18 @@ class Published(Section):
     """Frames given at the start of a clip."""
     num_frames: PositiveInt
     """Frames of a clip, given and generated."""
-    listed_in: str
-    """The list that the rows were taken from."""
     caution: str
     """What to bear in mind when a number of ours stands beside them."""
     rows: tuple[PublishedRow, ...]
-    """In the order of the list."""
+    """In the order of the tables."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Published":
+        names = [row.method for row in self.rows]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"{', '.join(sorted(twice))} stands in two rows")
+        return self
 
 
 def load() -> Published:

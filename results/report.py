@@ -1,9 +1,28 @@
 """Stage `report`: records, samples and the training's log -> tables, figures and a page."""
 
-from results import current, figures, film, page, progress_curve, published, tables, training_strips
+from pathlib import Path
+
+from results import (
+    course,
+    course_figure,
+    current,
+    data_notes,
+    figures,
+    film,
+    film_frames,
+    page,
+    progress_curve,
+    protocol,
+    published,
+    training_strips,
+    videos,
+)
 from results.current import Comparison
 from results.film import Film
+from results.published import Published
 from results.subjects import MODEL
+from results.tables import building, latex, lines, markdown
+from results.tables.table import Table
 from vdt_hpc import files, pictures
 from vdt_hpc.dist import current_task
 from vdt_hpc.errors import UserError
@@ -27,20 +46,29 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     comparisons = current.newest(read_records(paths.records))
     if not comparisons:
         raise UserError(f"no records of this run in {paths.records}; run the stage evaluate first")
-    height, others = config.data.frame_height_px, published.load()
-    built = [tables.build(comparison, others, height, config.evaluate.metrics) for comparison in comparisons]
-    files.write_text(paths.tables / "results.md", tables.to_markdown(built))
-    files.write_text(paths.tables / "results.csv", tables.to_csv(comparisons, others, height))
+    others = published.load()
+    built = [_table(config, one, others) for one in comparisons]
+    manifest = read_manifest(paths.latents)
+    for comparison, table in zip(comparisons, built, strict=True):
+        table.remarks += data_notes.above_ceiling(comparison, manifest)
+    measured_on = {row.first.latents_fingerprint for comparison in comparisons for row in comparison.rows}
+    notes_on_data = data_notes.to_markdown(manifest, measured_on)
+    files.write_text(paths.tables / "results.md", "\n".join([markdown.to_markdown(built), *notes_on_data]))
+    files.write_text(
+        paths.tables / "results.csv", lines.to_csv(comparisons, others, config.data.frame_height_px, built)
+    )
+    files.write_text(paths.tables / "results.tex", latex.to_latex(built))
 
     films, notes = _films(config, paths, comparisons)
-    for one in films:
-        pictures.save(pictures.film_strip(one.strip()), paths.figures / f"strip-{_short(one)}")
+    shown = [(one, _draw(one, paths)) for one in films]
     curve = progress_curve.read(paths.progress_log)
     if curve is not None and curve.train:
         pictures.save(figures.loss_curve(curve), paths.figures / "loss")
-    manifest = read_manifest(paths.latents)
+    jobs = course.load(paths)
+    if jobs:
+        pictures.save(course_figure.timeline(jobs), paths.figures / "jobs")
     strips = training_strips.load(paths.strips)
-    content = page.Content(config, comparisons, built, films, notes, curve, strips, manifest)
+    content = page.Content(config, comparisons, built, shown, notes, curve, jobs, strips, manifest)
     files.write_text(paths.page, page.render(content))
     checkpoint = comparisons[0].model.first.checkpoint
     return StageResult(
@@ -51,6 +79,17 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
             "page": str(paths.page),
         },
     )
+
+
+def _table(config: RunConfig, comparison: Comparison, others: Published) -> Table:
+    """The table of one comparison, with what its protocol says of itself: also of one that the run no longer names."""
+    own, name = config.evaluate.protocol, comparison.protocol
+    named = None if name == own else protocol.find(name)
+    order = named.metrics if named else config.evaluate.metrics if name == own else ()
+    table = building.build(comparison, others, config.data.frame_height_px, order, own)
+    if named and named.remark:
+        table.remarks.insert(0, f"Protocol {name}, {named.title}: {named.remark}")
+    return table
 
 
 def _films(config: RunConfig, paths: RunPaths, comparisons: list[Comparison]) -> tuple[list[Film], list[str]]:
@@ -66,6 +105,19 @@ def _films(config: RunConfig, paths: RunPaths, comparisons: list[Comparison]) ->
         except UserError as error:
             notes.append(f"The samples {name} are not shown: {error}.")
     return found, notes
+
+
+def _draw(one: Film, paths: RunPaths) -> Path:
+    """Write a film's strip and its videos; returns the path of the MP4 file, which is there if it can be written."""
+    pictures.save(pictures.film_strip(one.strip()), paths.figures / f"strip-{_short(one)}")
+    video, frames = paths.figures / f"video-{_short(one)}.mp4", film_frames.FilmFrames(one)
+    rate_hz = one.rate_hz or film.UNKNOWN_HZ
+    if videos.has_h264():
+        videos.write_mp4(frames, rate_hz, video)
+    else:
+        video.unlink(missing_ok=True)  # one of other samples
+    videos.write_gif(frames, rate_hz, video.with_suffix(".gif"))
+    return video
 
 
 def _short(one: Film) -> str:

@@ -1,8 +1,8 @@
 """What is measured beside the truth: the model, and three rows that tell what a number means.
 
-Legend: K trajectories, T frames, H x W pixels. Every subject keeps the true given frames, so that a metric of whole
-clips sees the same ones everywhere and a metric of single frames never sees them at all. A frame of a completion that
-is given in part counts as generated, and is all the subject's own.
+Legend: K trajectories, T frames, H x W pixels. Every subject is given the true given frames before it is measured, so
+that a metric of whole clips sees the same ones everywhere and a metric of single frames never sees them at all. A frame
+of a completion that is given in part counts as generated, and is all the subject's own.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from results.metrics.base import ClipMetric, SetMetric
-from vdt_hpc.dist import cpus_of_task, current_task, device_of
+from results.metrics.base import FrameMetric, SetMetric
+from vdt_hpc.dist import current_task, device_of
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.sample_config import DecodePrecision
@@ -23,21 +23,26 @@ if TYPE_CHECKING:
 
 MODEL, COPY, AUTOENCODER, REAL = "model", "copy-last-frame", "autoencoder", "real-against-real"
 SUBJECTS = (MODEL, COPY, AUTOENCODER, REAL)
+TRUTH = "truth"
+"""What the subjects are set beside; a metric of sets measures it too."""
 Decode = Callable[[int], ByteArray]
 """Index of a clip -> the autoencoder's reconstruction of all its frames, (T, H, W, 3) uint8."""
 
 
-def reason_against(subject: str, metric: ClipMetric | SetMetric, info: SampleInfo, num_true_frames: int) -> str | None:
+def reason_against(
+    subject: str, metric: FrameMetric | SetMetric, info: SampleInfo, num_clips: int, num_true_frames: int
+) -> str | None:
     """Why a subject has no number of a metric on a sample set, or None where it can be measured now.
 
     Args:
         subject: one of SUBJECTS.
         metric: what would be measured.
         info: the sample set.
+        num_clips: clips of it that are measured.
         num_true_frames: frames of a test clip.
     """
     if info.task == "unconditional":
-        if isinstance(metric, ClipMetric):
+        if isinstance(metric, FrameMetric):
             return "does not apply: an unconditional sample has no truth"
         if subject == COPY:
             return "does not apply: no frame is given that could be repeated"
@@ -48,9 +53,9 @@ def reason_against(subject: str, metric: ClipMetric | SetMetric, info: SampleInf
             return f"{metric.label} needs clips of at least {metric.min_frames} frames; these have {info.num_frames}"
         fewest = metric.min_clips * (2 if subject == REAL else 1)
         sides = "two disjoint halves, together at least" if subject == REAL else "at least"
-        if info.num_clips < fewest:
-            return f"{metric.label} needs {sides} {fewest} clips; there are {info.num_clips}"
-    elif subject == REAL and info.num_clips < 2:
+        if num_clips < fewest:
+            return f"{metric.label} needs {sides} {fewest} clips; there are {num_clips}"
+    elif subject == REAL and num_clips < 2:
         return "needs another real clip; there is only 1"
     return metric.unavailable()
 
@@ -76,13 +81,15 @@ class Beside:
         """A subject's clips for one test clip, (K, T, H, W, 3) uint8; K is 1 except for the model.
 
         Args:
-            subject: one of SUBJECTS. `copy-last-frame` repeats, for each generated frame, the nearest given frame
-                before it, or, before all given ones, the first of them: for prediction, the last given frame.
+            subject: one of SUBJECTS, or TRUTH. `copy-last-frame` repeats, for each generated frame, the nearest given
+                frame before it, or, before all given ones, the first of them: for prediction, the last given frame.
                 `real-against-real` is the next test clip, the first after the last.
             index: of the test clip.
             samples: the model's, (K, T, H, W, 3) uint8.
         """
         truth = self.true_frames(index)
+        if subject == TRUTH:
+            return truth[None]
         if subject == MODEL:
             clips = samples
         elif subject == COPY:
@@ -91,7 +98,7 @@ class Beside:
             clips = self._decode(index)[None, : self._info.num_frames]
         else:
             clips = self.true_frames((index + 1) % self._info.num_clips)[None]
-        return with_given(clips, truth, self._info.given)
+        return clips
 
 
 def nearest_given(info: SampleInfo) -> list[int]:
@@ -147,11 +154,9 @@ class Reconstruction:
         return autoencoder.decode(self._loaded, latents, self._config.sample.decode_frames)
 
     def _load(self) -> "Autoencoder":
-        import torch
 
         from vdt_hpc.model import autoencoder
 
-        torch.set_num_threads(cpus_of_task(current_task()))
         loaded = autoencoder.load(self._config.autoencoder, device_of(current_task()), precision=self._precision)
         if loaded.sha256 != self._manifest.autoencoder["sha256"]:
             raise UserError(

@@ -5,22 +5,30 @@ To add one: write `results/metrics/<name>.py` with a `METRIC`, and name it in th
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from results.pixels import Pixels
-from results.weights import reason_if_missing
+from results.frechet import frechet
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.weights import MetricWeights
+from vdt_hpc.quality.pixels import Pixels
+from vdt_hpc.quality.weights import reason_if_missing
 
-ClipMeasure = Callable[[Pixels, Pixels], float]
-"""(truth, other), both (T, H, W, 3) and the generated frames alone -> one number; infinite where they are identical
-and the metric has no finite value for that."""
-Extractor = Callable[[Pixels], npt.NDArray[np.float64]]
+Over = Literal["mean", "best", "pooled"]
+"""What several trajectories of a clip become: their mean; the best of them, clip by clip; members of one set."""
+FloatArray = npt.NDArray[np.float64]
+FrameMeasure = Callable[[Pixels, Pixels], FloatArray]
+"""(truth, other), both (T, H, W, 3) and the generated frames alone -> one value for each frame, (T,)."""
+Extractor = Callable[[Pixels], FloatArray]
 """(T, H, W, 3), the whole clip -> features (D,)."""
+
+
+def _mean(values: FloatArray) -> FloatArray:
+    mean: FloatArray = values.mean(axis=-1)
+    return mean
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,11 @@ class Metric:
     """Where it comes from."""
     needs: MetricWeights | None
     """Pretrained weights that it needs."""
+    over: Over = "mean"
+    """What it makes of several trajectories of a clip."""
+    is_of_all_frames: bool = False
+    """Whether given frames count, as the subject has them; otherwise they are the true ones, and none of a metric of
+    frames."""
 
     @property
     def arrow(self) -> str:
@@ -57,43 +70,77 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class ClipMetric(Metric):
-    """A metric that compares a clip with its truth."""
+class FrameMetric(Metric):
+    """A metric that compares a clip with its truth, frame by frame."""
 
-    open: Callable[[], ClipMeasure]
+    _: KW_ONLY
+    open: Callable[[], FrameMeasure]
     """Loads what is needed and returns the measure."""
+    of_frames: Callable[[FloatArray], FloatArray] = _mean
+    """What the values of several frames make together, over the last axis; infinite where frames are identical and the
+    metric has no finite value for that."""
+
+    def row(self, opened: FrameMeasure, truth: Pixels, other: Pixels, generated: Sequence[int]) -> FloatArray:
+        """What is kept of a clip (T, H, W, 3): one value for each generated frame."""
+        return opened(truth.frames(generated), other.frames(generated))
 
 
 @dataclass(frozen=True)
 class SetMetric(Metric):
     """A metric that compares two sets of clips, through features of each clip."""
 
+    _: KW_ONLY
     open: Callable[[], Extractor]
     """Loads what is needed and returns the extractor."""
     min_frames: int
     """Fewest frames a clip needs."""
     min_clips: int
     """Fewest clips that each side needs."""
+    distance: Callable[[FloatArray, FloatArray], float] = frechet
+    """(true features, others), both (clips, ..., D)."""
+
+    def row(self, opened: Extractor, truth: Pixels, other: Pixels, generated: Sequence[int]) -> FloatArray:
+        """What is kept of a clip (T, H, W, 3): the features of all of it."""
+        return opened(other)
 
 
-def find(name: str) -> ClipMetric | SetMetric:
-    """The metric of a name.
+def find(name: str) -> FrameMetric | SetMetric:
+    """The metric of a name, such as `ssim`, or `ssim:best` for the best trajectory of each clip.
 
     Raises:
         UserError: there is none.
     """
-    module = f"results.metrics.{name}"
+    plain, _, over = name.partition(":")
+    module = f"results.metrics.{plain.replace('-', '_')}"
     try:
         metric: Any = importlib.import_module(module).METRIC
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
-        raise UserError(f"unknown metric {name!r}: there is no results/metrics/{name}.py") from None
-    assert isinstance(metric, (ClipMetric, SetMetric)) and metric.name == name, module
-    return metric
+        raise UserError(f"unknown metric {plain!r}: there is no {module.replace('.', '/')}.py") from None
+    assert isinstance(metric, (FrameMetric, SetMetric)) and metric.name == plain, module
+    if not over:
+        return metric
+    known = WORDS[type(metric)]
+    if over not in known:
+        raise UserError(f"unknown metric {name!r}: after the colon, {plain} takes {' or '.join(known)}")
+    label = f"{metric.label}, {known[over]}"
+    return replace(metric, name=name, label=label, over=cast(Over, over))
 
 
-def bootstrap(values: Sequence[float], num_resamples: int = 1000, seed: int = 0) -> tuple[float, float] | None:
+def plain_name(name: str) -> str:
+    """The metric that is measured, whatever several trajectories then make of it."""
+    return name.partition(":")[0]
+
+
+WORDS: dict[type, dict[str, str]] = {
+    FrameMetric: {"mean": "mean of trajectories", "best": "best trajectory"},
+    SetMetric: {"mean": "mean of trajectories", "pooled": "trajectories pooled"},
+}
+"""What may stand after the colon, and how tables say it."""
+
+
+def bootstrap(values: npt.ArrayLike, num_resamples: int = 1000, seed: int = 0) -> tuple[float, float] | None:
     """95 % percentile bootstrap interval of the mean over clips; None where one clip says nothing of a spread.
 
     Args:

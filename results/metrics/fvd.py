@@ -1,6 +1,7 @@
 """FVD as a metric of the table: Frechet distance in the logits of I3D (Kinetics-400)."""
 
-from results.fvd import MIN_CLIPS, MIN_FRAMES, open_i3d
+from results.frechet import MIN_CLIPS
+from results.i3d import MIN_FRAMES, open_i3d
 from results.metrics.base import SetMetric
 from vdt_hpc.experiment.weights import I3D
 

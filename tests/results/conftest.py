@@ -20,6 +20,8 @@ from vdt_hpc.experiment.signature import latents_signature, signature
 from vdt_hpc.experiment.stages import load
 from vdt_hpc.model import autoencoder
 from vdt_hpc.store import latents as latents_store
+from vdt_hpc.store import ledger
+from vdt_hpc.store.latents import ShardContent
 from vdt_hpc.store.manifest import Manifest, write_manifest
 from vdt_hpc.store.sample_info import SampleInfo
 from vdt_hpc.store.samples import finish_set, write_part
@@ -46,7 +48,8 @@ class MadeUp:
     def clip_id(self, index):
         return f"town_{index:06d}"
 
-    def write_latents(self):
+    def write_latents(self, **told):
+        """Encode the frames; `told` goes into the manifest."""
         device = torch.device("cpu")
         encoder = autoencoder.load(self.config.autoencoder, device)
         num_clips, num_frames = self.frames.shape[:2]
@@ -58,11 +61,12 @@ class MadeUp:
         folder = self.paths.latents
         name = latents_store.shard_name("test", 0)
         ids = [self.clip_id(index) for index in range(num_clips)]
-        latents_store.write_shard(folder / name, *halves, ids, self.frames)
+        latents_store.write_shard(folder / name, ShardContent(tuple(ids), *halves, self.frames))
+        told = {"left_out": ()} | told
         manifest = Manifest(
             dataset=self.config.data.dataset, signature=latents_signature(self.config), source_fingerprint="made-up",
-            recipe={}, autoencoder=encoder.identity(), left_out=(),
-            shards=(latents_store.describe_shard(folder / name, "test"),),
+            recipe={}, autoencoder=encoder.identity(),
+            shards=(latents_store.describe_shard(folder / name, "test"),), **told,
         )  # fmt: skip
         write_manifest(folder, manifest)
         self.fingerprint = manifest.fingerprint
@@ -95,11 +99,32 @@ class MadeUp:
         generator = np.random.default_rng(0)
         for clips in range(16, total + 1, 16):
             loss = 0.12 + np.exp(-clips / 300) + 0.03 * generator.standard_normal()
-            lines.append({"kind": "train", "clips_seen": clips, "loss": loss})
+            lines.append(
+                {
+                    "kind": "train",
+                    "clips_seen": clips,
+                    "loss": loss,
+                    "lr": 1e-4 * min(1, clips / 400),
+                    "clips_per_s": 9.5,
+                }
+            )
         for clips in range(total // 4, total + 1, total // 4):
             lines.append({"kind": "validation", "clips_seen": clips, "val_loss": 0.16 + np.exp(-clips / 300)})
         lines.sort(key=lambda line: line["clips_seen"])
         files.write_text(self.paths.progress_log, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def write_ledger(self):
+        """Two jobs, of which the first was killed; no submission file, so that nobody knows what a task had."""
+        first = {"job": "7-0", "partition": "a100", "cluster": "", "node": "gpu1", "world_size": 5}
+        second = {**first, "job": "8-0", "partition": "a40", "world_size": 4}
+        lines = [
+            {"event": "start", **first, "time": "2026-01-05T08:00:00+00:00", "clips": 0},
+            {"event": "end", "job": "7-0", "time": None, "why": ledger.KILLED, "clips": 1300, "lost_clips": 100},
+            {"event": "start", **second, "time": "2026-01-05T11:00:00+00:00", "clips": 1200},
+            {"event": "end", "job": "8-0", "time": "2026-01-05T13:00:00+00:00", "why": "complete", "clips": 3200,
+             "lost_clips": 0},
+        ]  # fmt: skip
+        files.write_text(self.paths.ledger, "".join(json.dumps(line) + "\n" for line in lines))
 
     def write_strips(self, moments=(800, 1600, 2400, 3200)):
         for clips_seen in moments:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results.pixels import Pixels
-from results.quality import psnr, ssim
 from vdt_hpc.errors import UserError
+from vdt_hpc.quality.distortion import psnr, ssim
+from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.store.records import read_records
 
 SUBJECTS = ("model", "copy-last-frame", "autoencoder", "real-against-real")
@@ -68,7 +68,7 @@ def test_the_ceiling_is_the_autoencoders_own_reconstruction(made_up):
 
 
 def test_the_ceiling_is_decoded_as_the_samples_are(made_up):
-    from results.tables import name_of
+    from results.tables.building import name_of
 
     for precision in ("fp32", "bf16"):
         made_up.write_samples(made_up.samples[:, :1], made_up.info(decode_precision=precision))

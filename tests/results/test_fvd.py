@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from results.fvd import FeatureSums, frechet_distance
+from results.frechet import FeatureSums, frechet_distance
 
 
 def sums(*blocks):

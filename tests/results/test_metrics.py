@@ -1,15 +1,16 @@
-"""Metrics as objects: what they state, what they lack, and LPIPS against its own package."""
+"""Metrics as objects: what they state, what they lack, and LPIPS of a clip."""
 
 import numpy as np
 import pytest
 import torch
-import torchvision
 from safetensors.torch import save_file
 
 from results.metrics import base
-from results.pixels import Pixels
-from results.weights import MissingWeights
+from tests.quality.made_alexnet import alexnet
 from vdt_hpc.errors import UserError
+from vdt_hpc.quality.perception import open_lpips
+from vdt_hpc.quality.pixels import Pixels
+from vdt_hpc.quality.weights import MissingWeights
 
 NAMES = ("fvd", "ssim", "psnr", "lpips")
 
@@ -20,19 +21,6 @@ def weights(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("VDT_HPC_WEIGHTS", str(folder))
     return folder
-
-
-@pytest.fixture(scope="module")
-def alexnet():
-    """AlexNet's convolutions with random weights, under torchvision's names."""
-    torch.manual_seed(0)
-    network = torchvision.models.alexnet(weights=None).features
-    return {f"features.{name}": tensor.clone() for name, tensor in network.state_dict().items()}
-
-
-def clips(num_frames=33, size=40):
-    generator = np.random.default_rng(0)
-    return [Pixels(generator.integers(0, 256, (num_frames, size, size, 3), dtype=np.uint8)) for _ in range(2)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,25 +49,14 @@ def test_missing_weights_say_what_to_do(weights, name, file):
     assert metric.unavailable() is None
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:torchvision")
-@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_lpips_is_the_package_with_these_weights(weights, alexnet, suffix):
-    import lpips
-
-    path = weights / f"alexnet-owt-7be5be79.{suffix}"
-    torch.save(alexnet, path) if suffix == "pth" else save_file(alexnet, path)
-    truth, other = clips()
-    measured = base.find("lpips").open()(truth, other)
-    reference = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    for part in reference.net.children():
-        for index, layer in part.named_children():
-            own = {name: alexnet[f"features.{index}.{name}"] for name, _ in layer.named_parameters()}
-            layer.load_state_dict(own)
-    tensors = [torch.from_numpy(clip.values).permute(0, 3, 1, 2).float() / 255 for clip in (truth, other)]
-    with torch.no_grad():
-        expected = reference(*tensors, normalize=True).mean().item()
-    assert measured == pytest.approx(expected, rel=1e-5)
-    assert base.find("lpips").open()(truth, truth) == 0
+def test_lpips_is_the_networks_frame_by_frame(weights):
+    save_file(alexnet(), weights / "alexnet-owt-7be5be79.safetensors")
+    generator = np.random.default_rng(0)
+    pair = [Pixels(generator.integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)) for _ in range(2)]
+    by_frame = open_lpips(torch.device("cpu"))(*pair)
+    metric = base.find("lpips")
+    assert np.array_equal(metric.open()(*pair), by_frame)
+    assert metric.of_frames(by_frame) == by_frame.mean()
 
 
 @pytest.mark.parametrize("name", ["lpips", "fvd"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results import progress_curve, training_strips
+from results import progress_curve, shown, training_strips, videos
 from vdt_hpc import pictures
 from vdt_hpc import report as front_door
 from vdt_hpc.errors import UserError
@@ -23,6 +23,7 @@ def measured(made_up):
     made_up.write_samples(made_up.samples[:, :1])
     made_up.write_samples(made_up.samples[:, :1], made_up.info("unconditional"))
     made_up.write_log()
+    made_up.write_ledger()
     made_up.evaluate(metrics=("fvd", "psnr"))
     return made_up
 
@@ -33,9 +34,11 @@ def names(folder):
 
 def test_it_writes_everything(measured):
     result = measured.report()
-    assert names(measured.paths.tables) == ["results.csv", "results.md"]
-    stems = ["loss", "strip-prediction-ddim-50", "strip-unconditional-ddim-50"]
-    assert names(measured.paths.figures) == [f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png")]
+    assert names(measured.paths.tables) == ["results.csv", "results.md", "results.tex"]
+    stems = ["jobs", "loss", "strip-prediction-ddim-50", "strip-unconditional-ddim-50"]
+    drawn = [f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png")]
+    filmed = [f"video-{task}-ddim-50.{suffix}" for task in ("prediction", "unconditional") for suffix in ("gif", "mp4")]
+    assert names(measured.paths.figures) == drawn + filmed
     for path in measured.paths.figures.glob("*.png"):
         assert min(Image.open(path).size) > 200
     for path in result.outputs.values():
@@ -46,12 +49,13 @@ def test_it_writes_everything(measured):
     for path in (measured.paths.tables / "results.md", measured.paths.page):
         assert "weights not found" in path.read_text()
     links = re.findall(r"""(?:src|href|srcset)\s*=\s*["']([^"']{0,40})""", html)
-    assert links and all(link.startswith(("data:", "#")) for link in links)
+    assert links and all(link.startswith(("data:", "#", "figures/")) for link in links)
     assert "What the averaged weights generate" not in html
     assert not re.search(r"url\(|@import|fetch\(|https?://", html)
     assert not list(measured.root.rglob("*.tmp"))
 
     files = [path for folder in (measured.paths.tables, measured.paths.figures) for path in folder.iterdir()]
+    files = [path for path in files if path.suffix != ".mp4"]  # the encoder does not promise the same bytes
     before = {path: path.read_bytes() for path in files}
     measured.report()
     assert {path: path.read_bytes() for path in files} == before
@@ -103,6 +107,21 @@ def test_a_damaged_strip_is_one_line(made_up):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match=r"clips-000000800.png is damaged .* remove it and run report again"):
         training_strips.load(made_up.paths.strips)
+
+
+@pytest.mark.parametrize(
+    ("limit", "has_h264", "said", "linked"),
+    [(100, True, "The video is too large for this page.", True), (1 << 20, False, "cannot write H.264", False)],
+)
+def test_a_video_that_cannot_be_shown_is_said(made_up, monkeypatch, limit, has_h264, said, linked):
+    made_up.write_samples(made_up.samples[:, :1])
+    made_up.evaluate(metrics=("psnr",))
+    monkeypatch.setattr(shown, "MOST_EMBEDDED_BYTES", limit)
+    monkeypatch.setattr(videos, "has_h264", lambda: has_h264)
+    made_up.report()
+    html = made_up.paths.page.read_text()
+    assert said in html and "<video" not in html
+    assert (">MP4</a>" in html) is linked and ">GIF</a>" in html
 
 
 def test_names_are_escaped(measured):
@@ -158,13 +177,14 @@ def test_the_curve_reads_its_log_strictly(tmp_path):
         {"kind": "train", "clips_seen": 16, "loss": None},
         {"kind": "start", "clips_seen": 16, "partition": "a40"},
         {"kind": "validation", "clips_seen": 16, "val_loss": 0.5},
-        {"kind": "train", "clips_seen": 24, "loss": 0.4},
+        {"kind": "train", "clips_seen": 24, "loss": 0.4, "clips_per_s": 5.5},
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     curve = progress_curve.read(path)
     assert curve.train == [(8, 1.0), (24, 0.4)]
     assert curve.validation == [(16, 0.5)]
-    assert curve.restarts == [(16, "a40")]
+    assert curve.restarts == [progress_curve.Restart(16, "a100", "a40")] and curve.restarts[0].moved
+    assert curve.lr == [] and curve.clips_per_s == [(24, 5.5)]
     assert curve.smoothed() == [(8, 1.0), (24, 0.7)]
     path.write_text(path.read_text() + '{"kind": "train", "clips_seen": 32}\n')
     with pytest.raises(UserError, match=r"progress.jsonl:7 is damaged \(KeyError\('loss'\)\)"):

@@ -5,7 +5,8 @@ import io
 import pandas as pd
 import pytest
 
-from results import current, published, tables
+from results import current, published
+from results.tables import building, lines, markdown
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import strict
 from vdt_hpc.store.records import Record
@@ -15,6 +16,8 @@ LISTED = {
     "SVG-LP": (1300.3, 0.574), "vRNN 1L": (682.1, 0.609), "Hier-vRNN": (567.5, 0.628), "GHVAE": (418.0, 0.740),
     "MCVD-spatin": (184.8, 0.720), "MCVD-concat": (141.4, 0.690), "VDT": (142.3, 0.880),
     "VDT979": (1607.1, 0.406), "VDT1124": (1555.7, 0.402),
+    "ExtDM-K4": (121.3, 0.745, 0.108), "STDiff": (107.31, 0.658, 0.13626), "SyncVP RGB": (97.31, 0.652, 0.1611),
+    "SyncVP RGB+depth": (84.0, 0.649, 0.1597), "NPVP": (768.0, 0.744, 0.1832),
 }  # fmt: skip
 
 
@@ -33,7 +36,7 @@ def record(metric, value, **changes):
 
 def build(records, height=128):
     comparisons = current.newest(records)
-    return [tables.build(comparison, published.load(), height, ORDER) for comparison in comparisons]
+    return [building.build(comparison, published.load(), height, ORDER) for comparison in comparisons]
 
 
 def column(table, conditions, metric):
@@ -45,12 +48,28 @@ def texts(table, conditions, metric):
     return {row.label: row.cells[index].text for row in table.rows}
 
 
-def test_the_nine_published_rows_are_exact():
+def test_the_published_rows_are_exact():
     rows = published.load().rows
-    assert {row.method: (row.values["fvd"], row.values["ssim"]) for row in rows} == LISTED
-    assert [row.method for row in rows] == list(LISTED)
-    assert all(row.source and len(row.values) == 2 for row in rows)
-    assert {row.method for row in rows if row.doubts} == {"VDT", "VDT979", "VDT1124"}
+    listed = {
+        row.method: tuple(row.values[name] for name in ("fvd", "ssim", "lpips") if name in row.values) for row in rows
+    }
+    assert listed == LISTED and list(listed) == list(LISTED)
+    assert all(row.source and row.listed_in for row in rows)
+    assert {row.listed_in for row in rows[:9]} == {"table 1 of the lab report"}
+    assert {row.method for row in rows if row.doubts} == {"VDT", "VDT979", "VDT1124", "NPVP"}
+    assert set(rows[-1].doubts) == set(rows[-1].values)
+
+
+def test_what_a_protocol_does_not_state_is_said():
+    by_method = {row.method: row.protocol.text for row in published.load().rows}
+    assert by_method["VDT"].startswith("protocol: clips, trajectories, SSIM's colours")
+    assert by_method["VDT"].endswith("and resize filter not stated")
+    assert by_method["MCVD-concat"] == (
+        "protocol, from MCVD's code: 256 clips; 10 trajectories: FVD the mean, SSIM and LPIPS of the best; grey SSIM; "
+        "FVD of 30 frames; Lanczos filter"
+    )
+    assert "FVD of chunks of 16 and 14 frames" in by_method["SyncVP RGB"]
+    assert "one trajectory; colour SSIM" in by_method["VDT979"]
 
 
 def test_published_numbers_are_typed(tmp_path):
@@ -59,16 +78,22 @@ def test_published_numbers_are_typed(tmp_path):
         (text.replace("ssim: 0.574", "ssim: high"), "values.ssim"),
         (text.replace("caution:", "causion:"), "did you mean caution"),
         (text.replace("{fvd: 142.3, ssim: 0.880}", "{fvd: 142.3}"), "doubt about ssim, but no number"),
+        (text.replace("ssim_colours: grey", "ssim_colours: gray"), "expected 'grey' or 'colour'"),
+        (text.replace("resize_filter: Lanczos filter\n", "\n"), "resize_filter"),
+        (text.replace("over_trajectories: mean", "over_trajectory: mean"), "did you mean fvd_over_trajectories"),
+        (text.replace("      trajectories: 10\n", "      trajectories: 1\n", 1), "neither a mean nor a best"),
+        (text.replace("method: NPVP", "method: STDiff"), "STDiff stands in two rows"),
     ):
         path = tmp_path / "published.yaml"
         path.write_text(wrong)
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=said) as caught:
             strict.load(published.Published, path)
+        assert "\n" not in str(caught.value)
 
 
 def test_the_same_conditions_share_columns():
     (table,) = build([record("fvd", 111.25), record("ssim", 0.71234, interval_low=0.70, interval_high=0.73)])
-    assert [c.conditions for c in table.columns] == ["cityscapes 128 px, 2to28"] * 2
+    assert [c.conditions for c in table.columns] == ["cityscapes 128 px, 2to28"] * 3
     fvd = texts(table, "cityscapes 128 px, 2to28", "fvd")
     assert list(fvd) == [*LISTED, "VDT, run big"]
     assert fvd["SVG-LP"] == "1300.3" and fvd["VDT, run big"] == "111.2"
@@ -88,11 +113,11 @@ def test_other_conditions_never_stand_in_published_columns(changes, height):
     (table,) = build([record("fvd", 111.25, **changes), record("ssim", 0.7, **changes)], height)
     ours = table.columns[-1].conditions
     theirs = "cityscapes 128 px, 2to28"
-    assert table.groups() == [(theirs, 2), (ours, 2)]
+    assert table.groups() == [(theirs, 3), (ours, 2)]
     index = column(table, theirs, "fvd")
     assert table.rows[-1].cells[index].text == "–"
     assert "not compared" in table.footnotes[table.rows[-1].cells[index].footnote - 1]
-    assert {row.cells[-1].text for row in table.rows[:9]} == {"–"}
+    assert {row.cells[-1].text for row in table.rows[:-1]} == {"–"}
     assert texts(table, theirs, "fvd")["VDT"] == "142.3"
 
 
@@ -109,7 +134,7 @@ def test_every_dash_has_a_footnote_and_every_doubt_too():
     assert missing in table.footnotes
     assert any("left it out" in note for note in table.footnotes)  # copy-last-frame has no record of FVD
     assert sum("suspect" in note for note in table.footnotes) == 1
-    text = tables.to_markdown([table])
+    text = markdown.to_markdown([table])
     for number, note in enumerate(table.footnotes, 1):
         assert f"{number}. {note}" in text
         assert f"({number})" in text
@@ -144,7 +169,7 @@ def test_the_title_says_what_is_given(task, given, said):
     usual = given == tuple(range(len(given)))
     same = {"task": task, "given_frames": len(given), "given": None if usual else given}
     (table,) = build([record("fvd", 99.0, **same), record("fvd", 120.0, subject="copy-last-frame", **same)])
-    assert table.title == f"{said}; 256 test clips"
+    assert table.title == f"{said}; 256 test clips; protocol 2to28"
     shows_published = "SVG-LP" in [row.label for row in table.rows]
     assert shows_published == (task == "prediction")
     copied = table.rows[-1]
@@ -159,19 +184,53 @@ def test_the_newest_checkpoint_is_shown_and_history_stays_behind():
         record("ssim", 0.6, subject="autoencoder"), record("ssim", 0.1, subject="autoencoder", num_clips=16),
     ]  # fmt: skip
     (table,) = build(records)
-    assert [row.cells[1].text for row in table.rows[9:]] == ["0.700", "0.720", "0.600"]
+    assert [row.cells[1].text for row in table.rows[len(LISTED) :]] == ["0.700", "0.720", "0.600"]
 
 
 def test_the_csv_is_tidy_and_not_rounded():
     records = [record("ssim", 0.7123456789), record("fvd", None, missing="no weights")]
-    frame = pd.read_csv(io.StringIO(tables.to_csv(current.newest(records), published.load(), 128)))
-    assert len(frame) == 18 + 2
+    text = lines.to_csv(current.newest(records), published.load(), 128, build(records))
+    frame = pd.read_csv(io.StringIO(text))
+    assert len(frame) == 9 * 2 + 5 * 3 + 2
     own = frame[frame["kind"] == "model"].set_index("metric")
-    assert own.loc["ssim", "value"] == 0.7123456789
+    assert own.loc["ssim", "value"] == 0.7123456789 and own.loc["ssim", "rank"] == 4
     assert own.loc["fvd", "missing"] == "no weights" and pd.isna(own.loc["fvd", "value"])
     assert own.loc["ssim", "latents_fingerprint"] == "f00"
-    ghvae = frame[(frame["method"] == "GHVAE") & (frame["metric"] == "fvd")]
-    assert ghvae["value"].item() == 418.0
+    others = frame[frame["kind"] == "published"].set_index(["method", "metric"])
+    assert others.loc[("GHVAE", "fvd"), "value"] == 418.0
+    assert others.loc[("STDiff", "lpips"), "value"] == 0.13626 and others.loc[("STDiff", "lpips"), "rank"] == 2
+    assert others.loc[("STDiff", "fvd"), "num_trajectories"] == 10
+    assert others.loc[("SyncVP RGB+depth", "fvd"), "rank"] == 1
+    assert pd.isna(others.loc[("VDT", "ssim"), "rank"]) and "suspect" in others.loc[("VDT", "ssim"), "doubt"]
+    assert "Lanczos" in others.loc[("MCVD-concat", "fvd"), "protocol_facts"]
+
+
+def ranks(table, metric):
+    index = [c.metric for c in table.columns].index(metric)
+    return {row.label: row.cells[index].rank for row in table.rows if row.cells[index].rank in (1, 2)}
+
+
+def test_best_and_second_are_among_methods_alone():
+    beside = [
+        record(name, value, subject=subject)
+        for subject in ("autoencoder", "real-against-real", "copy-last-frame")
+        for name, value in (("fvd", 1.0), ("ssim", 0.99))
+    ]
+    (table,) = build([record("fvd", 90.0), record("ssim", 0.7451), *beside])
+    assert ranks(table, "fvd") == {"SyncVP RGB+depth": 1, "VDT, run big": 2}
+    assert ranks(table, "ssim") == {"ExtDM-K4": 1, "VDT, run big": 1, "GHVAE": 2}  # as shown, they are equal
+    assert {row.cells[0].rank for row in table.rows if row.kind == "reference"} == {None}
+    text = markdown.to_markdown([table])
+    assert "| **84.0** |" in text and "<u>90.0</u>" in text and "**Bold**" in text
+
+
+def test_a_number_alone_is_not_the_best():
+    (table,) = build(
+        [record("fvd", 90.0, dataset="streets"), record("fvd", 80.0, dataset="streets", subject="autoencoder")]
+    )
+    assert table.rows[-2].cells[-1].rank is None
+    (table,) = build([record("fvd", 90.0, task="backward", given=(28, 29))])
+    assert not table.is_ranked and "Bold" not in markdown.to_markdown([table])
 
 
 def test_tasks_stand_in_the_order_of_the_configuration():

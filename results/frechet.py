@@ -1,24 +1,15 @@
 """Frechet distance between two sets of clips, from float64 sums of their features.
 
 Legend: N clips, D features of a clip. The sums add up exactly the same in any order and over any split of the clips,
-up to rounding; no feature is kept.
+up to rounding.
 """
 
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from results.metrics.base import Extractor
-from results.pixels import Pixels
-from results.weights import find
-from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.weights import I3D
-
-MIN_FRAMES = 10  # the network halves time three times and then pools over two
 MIN_CLIPS = 2  # a covariance needs two
-INPUT_PX = 224
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -100,38 +91,13 @@ def _root(covariance: FloatArray) -> FloatArray:
     return (vectors * roots) @ vectors.T
 
 
-def open_i3d() -> Extractor:
-    """Load the TorchScript port of TF-Hub's i3d-kinetics-400 (as StyleGAN-V distributes it) and call it by its way.
+def frechet(truth: FloatArray, others: FloatArray) -> float:
+    """Squared Frechet distance of two sets of features, both (clips, ..., D)."""
+    return frechet_distance(sums_of(truth), sums_of(others))
 
-    A clip becomes (1, 3, T, 224, 224) in [-1, 1], resized bilinearly without aligned corners; its features are the
-    logits, averaged over time by the network.
 
-    Raises:
-        MissingWeights: the file is not there.
-        UserError: it cannot be read.
-    """
-    import torch
-
-    from vdt_hpc.dist import current_task, device_of
-
-    device = device_of(current_task())
-    path = find(I3D)
-    try:
-        with warnings.catch_warnings():  # torch would rather have another format; I3D is distributed in this one
-            warnings.simplefilter("ignore", FutureWarning)
-            network = torch.jit.load(str(path), map_location=device).eval()
-    except RuntimeError as error:
-        raise UserError(f"{path} is no TorchScript file ({str(error).splitlines()[0]}); replace it") from error
-
-    def extract(clip: Pixels) -> FloatArray:
-        frames = torch.from_numpy(clip.values.copy()).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        frames = torch.nn.functional.interpolate(frames, size=(INPUT_PX, INPUT_PX), mode="bilinear")
-        with torch.inference_mode():
-            video = frames.permute(1, 0, 2, 3)[None].contiguous()
-            features = network(video, rescale=False, resize=False, return_features=True)
-        if features.ndim != 2 or len(features) != 1:
-            raise ValueError(f"I3D gave features of shape {tuple(features.shape)}; expected (1, D)")
-        result: FloatArray = features[0].double().cpu().numpy()
-        return result
-
-    return extract
+def sums_of(features: FloatArray) -> FeatureSums:
+    """The sums of features (clips, ..., D)."""
+    sums = FeatureSums()
+    sums.add(features.reshape(-1, features.shape[-1]))
+    return sums

@@ -1,0 +1,121 @@
+"""What the page shows of films and of the course of the training, as its template takes it."""
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from results import course_figure, film_frames, videos, wording
+from results.course import OPEN, Part, Spent, spent
+from results.film import UNKNOWN_HZ, Film
+from vdt_hpc import pictures
+
+MOST_EMBEDDED_BYTES = 8 << 20
+"""A larger video stays a file beside the page."""
+
+
+def film(one: Film, video: Path) -> dict[str, Any]:
+    """A film with its player and its strip.
+
+    Args:
+        one: the film.
+        video: its MP4 file, in a folder beside the page, if there is one; a GIF of the same name lies beside it.
+    """
+    info = one.info
+    task = wording.TASKS.get(info.task, info.task)
+    clips = ", ".join(one.clip_ids)
+    if info.given:
+        frames = wording.frames(info.task, info.given, info.num_frames)
+        marked = "given blocks have an orange outline, " if info.task == "completion" else ""
+        strip = f"Truth above, sample below: {frames}; {marked}given frames have an orange border. Clips: {clips}."
+        above = (
+            "truth, sample and their difference from top to bottom (grey, plus sample less truth times "
+            f"{film_frames.DIFFERENCE_GAIN})"
+        )
+    else:
+        strip = f"One real clip ({one.clip_ids[0]}) above, samples below; they do not belong together."
+        above = "real clips above, samples below; they do not belong together"
+    rate = f"{one.rate_hz:g} frames a second, the rate of the data" if one.rate_hz else "frame rate not known"
+    if one.rate_hz is None:
+        rate += f", shown at {UNKNOWN_HZ:g} a second"
+    content = video.read_bytes() if video.exists() else b""
+    missing = "" if content else "No player: this installation of PyAV cannot write H.264."
+    if len(content) > MOST_EMBEDDED_BYTES:
+        missing, content = "The video is too large for this page.", b""
+    beside = (video, video.with_suffix(".gif"))
+    frames_shown = film_frames.FilmFrames(one)
+    return {
+        "title": f"{task} ({info.sampler.upper()}, {info.num_steps} steps)",
+        "num_frames": info.num_frames,
+        "given": ",".join(map(str, info.given)),
+        "made": "blocks generated" if info.task == "completion" else "generated",
+        "rate_hz": videos.exact_rate(one.rate_hz or UNKNOWN_HZ),
+        "video": data_uri(content, "video/mp4") if content else "",
+        "no_video": missing,
+        "video_width": frames_shown.width,
+        "video_height": frames_shown.height,
+        "video_alt": f"{len(one.clip_ids)} clips playing side by side: {above}",
+        "video_caption": f"{len(one.clip_ids)} clips side by side: {above}; {rate}.",
+        "files": [(path.suffix[1:].upper(), f"{path.parent.name}/{path.name}") for path in beside if path.exists()],
+        "strip_light": data_uri(pictures.webp(pictures.film_strip(one.strip()))),
+        "strip_dark": data_uri(pictures.webp(pictures.film_strip(one.strip(), pictures.DARK))),
+        "strip_alt": f"Film strip of {len(one.clip_ids)} clips, frames from left to right. {strip}",
+        "strip_caption": strip,
+    }
+
+
+def course(parts: Sequence[Part]) -> dict[str, Any] | None:
+    """The timeline of the jobs and the table of what each partition took; None where there is nothing to show."""
+    if not parts:
+        return None
+    rows = spent(parts)
+    jobs = f"{len(parts)} job{'s' if len(parts) > 1 else ''}"
+    text = f"{jobs} on {wording.listed([*dict.fromkeys(part.lane for part in parts)])}; numbers are clips seen"
+    if len(parts) > 1:
+        text += "; dotted: between two jobs, most of it in the queue"
+    notes = ["Clips per hour count all clips that were trained, and the time from a job's start to its end."]
+    if any(part.end is None and part.how != OPEN for part in parts):
+        notes.append(
+            "Nobody noted the end of a job that was killed: it lies between the last line that it left in the training "
+            "log and the start of the next job, and hours are given as a range."
+        )
+    if any(part.how == OPEN for part in parts):
+        notes.append("The last job has no end yet; its hours are counted up to its last line in the training log.")
+    if any(row.unit == "task" for row in rows):
+        notes.append("Task hours: what a task had for itself was not noted, as where a run trains without Slurm.")
+    return {
+        "light": data_uri(pictures.webp(course_figure.timeline(parts))),
+        "dark": data_uri(pictures.webp(course_figure.timeline(parts, pictures.DARK))),
+        "alt": f"Timeline of the jobs that trained the run. {text}",
+        "caption": f"{text}.",
+        "rows": [_row(row) for row in rows],
+        "notes": notes,
+    }
+
+
+def _row(row: Spent) -> list[str]:
+    least, most = row.clips_per_hour
+    return [
+        row.lane, f"{row.num_jobs}", f"{_range(row.least_hours, row.most_hours)} {row.unit} h", f"{row.clips:,}",
+        f"{_range(least, most)} per {row.unit} h" if least or most else "–", f"{row.lost_clips:,}",
+    ]  # fmt: skip
+
+
+def _range(least: float | None, most: float | None) -> str:
+    """`3.2`, `3.2 to 4.1`; or, where one bound is not known, `at least 3.2` or `at most 4.1`; one must be."""
+    if least is None:
+        assert most is not None
+        return f"at most {_number(most)}"
+    if most is None:
+        return f"at least {_number(least)}"
+    low, high = _number(least), _number(most)
+    return low if low == high else f"{low} to {high}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def data_uri(content: bytes, kind: str = "image/webp") -> str:
+    """Bytes as part of the page itself."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

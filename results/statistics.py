@@ -1,0 +1,79 @@
+"""Numbers of a table from what was measured of each clip: means, intervals, distances between sets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from results.metrics.base import FrameMetric, SetMetric, bootstrap, plain_name
+from results.subjects import REAL, TRUTH
+from vdt_hpc.store.measures import Measures
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One number, with an interval where it has one, or the reason why there is none."""
+
+    value: float | None
+    missing: str | None = None
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a sample set a protocol takes."""
+
+    clips: Sequence[int]
+    """Indices."""
+    num_trajectories: int
+
+
+def outcome(
+    kept: Measures, num_parts: int, subject: str, metric: FrameMetric | SetMetric, selection: Selection
+) -> Outcome:
+    """A number of a sample set that was measured whole.
+
+    Raises:
+        UserError: what was kept is damaged.
+    """
+
+    def read(whose: str) -> FloatArray:
+        """(clips, trajectories, ...) of the selection."""
+        values = kept.read(whose, plain_name(metric.name), num_parts)
+        return values[list(selection.clips), : selection.num_trajectories]
+
+    if isinstance(metric, FrameMetric):
+        return of_clips(_over_trajectories(metric, metric.of_frames(read(subject))))
+    truth = read(TRUTH)[:, 0]
+    if subject == REAL:
+        num_pairs = len(truth) // 2
+        return Outcome(metric.distance(truth[: 2 * num_pairs : 2], truth[1 : 2 * num_pairs : 2]))
+    features = read(subject)
+    if metric.over == "pooled":
+        return Outcome(metric.distance(truth, np.concatenate(features.swapaxes(0, 1))))
+    distances = [metric.distance(truth, features[:, k]) for k in range(features.shape[1])]
+    return Outcome(sum(distances) / len(distances))
+
+
+def _over_trajectories(metric: FrameMetric, values: FloatArray) -> FloatArray:
+    """(clips, trajectories) -> (clips,)."""
+    if metric.over == "best":
+        best: FloatArray = values.max(axis=1) if metric.direction == "up" else values.min(axis=1)
+        return best
+    mean: FloatArray = values.mean(axis=1)
+    return mean
+
+
+def of_clips(values: FloatArray) -> Outcome:
+    """The mean over clips with its interval, or the reason why there is none.
+
+    Args:
+        values: (clips,); infinite where a clip equals the truth and the metric has no finite value.
+    """
+    num_identical = int(np.isinf(values).sum())
+    if num_identical:
+        return Outcome(None, f"infinite: {num_identical} of {len(values)} clips are identical with the truth")
+    return Outcome(float(values.mean()), interval=bootstrap(values))

@@ -1,0 +1,252 @@
+"""Protocols: which clips and trajectories they take, what they make of them, and the lab report's faults repeated."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from results import metrics, protocol
+from results.frechet import frechet
+from results.metrics import base
+from results.metrics.fvd_lab import mean_over_batches
+from results.metrics.psnr_lab import psnr_by_frame_of_the_lab
+from results.metrics.ssim_lab import ssim_by_frame_of_the_lab
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.tasks_config import TASKS
+from vdt_hpc.quality.distortion import psnr, psnr_by_frame, ssim_by_frame, ssim_by_frame_grey
+from vdt_hpc.quality.pixels import Pixels
+from vdt_hpc.store.measures import Measures
+from vdt_hpc.store.records import read_records
+
+NAMES = sorted(path.stem for path in protocol.FOLDER.glob("*.yaml"))
+GIVEN = 2
+
+
+def records(run, **conditions):
+    found = {}
+    for record in read_records(run.paths.records):
+        if all(getattr(record, name) == value for name, value in conditions.items()):
+            found[record.subject, record.metric] = record
+    return found
+
+
+@pytest.fixture
+def of_ours(monkeypatch, tmp_path):
+    """Puts a protocol of the test's own beside the others."""
+    folder = tmp_path / "protocols"
+    folder.mkdir()
+    monkeypatch.setattr(protocol, "FOLDER", folder)
+
+    def put(file, **fields):
+        content = {"name": file, "title": "ours", "clips": "all", "metrics": ["psnr"]} | fields
+        (folder / f"{file}.yaml").write_text(json.dumps(content))
+
+    return put
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_protocol_is_whole(name):
+    found = protocol.load(name)
+    assert found.title and found.remark
+    for metric in found.metrics:
+        assert base.find(metric).name == metric
+    assert set(found.tasks or TASKS) <= set(TASKS)
+
+
+def test_mcvds_clips_are_chosen_by_its_rule(made_up):
+    chosen = protocol.load("mcvd256").chosen(made_up.info(), 1525)
+    assert chosen == [round(i / 255 * 1524) for i in range(256)]
+    assert (chosen[0], chosen[-1], len(set(chosen))) == (0, 1524, 256)
+    assert protocol.load("full1525").chosen(made_up.info(), 1525) == list(range(1525))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"clips": "spread"}, "num_clips goes with clips: spread"),
+        ({"num_clips": 4}, "num_clips goes with clips: spread"),
+        ({"metric": ["psnr"]}, "metrics"),
+        ({"name": "other"}, "a protocol has the name of its file"),
+        ({"metrics": ["jedi"]}, "unknown metric 'jedi': there is no results/metrics/jedi.py"),
+        ({"metrics": ["psnr:pooled"]}, "after the colon, psnr takes mean or best"),
+        ({"metrics": ["fvd:best"]}, "after the colon, fvd takes mean or pooled"),
+    ],
+)
+def test_mistakes_in_a_protocol_are_one_line(made_up, of_ours, content, said):
+    of_ours("wrong", **content)
+    made_up.write_samples(made_up.samples[:, :1])
+    with pytest.raises(UserError, match=said) as refused:
+        made_up.evaluate(protocols=("wrong",))
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unknown_protocol_names_those_that_there_are(made_up):
+    made_up.write_samples(made_up.samples[:, :1])
+    with pytest.raises(UserError, match=r"unknown protocol 'mcvd': .* there are full1525, lab2024, mcvd256, quick"):
+        made_up.evaluate(protocols=("mcvd",))
+
+
+def test_clips_and_trajectories_are_those_that_it_states(made_up, of_ours):
+    of_ours("two", clips="spread", num_clips=2, num_trajectories=1, metrics=["psnr", "ssim"])
+    made_up.write_samples(made_up.samples)
+    made_up.evaluate(metrics=(), protocols=("two",))
+    found = records(made_up, protocol="two")
+    expected = [psnr(Pixels(made_up.frames[i, GIVEN:]), Pixels(made_up.samples[i, 0, GIVEN:])) for i in (0, 3)]
+    record = found["model", "psnr"]
+    assert record.value == pytest.approx(np.mean(expected), rel=1e-12)
+    assert (record.num_clips, record.num_trajectories) == (2, 1)
+    assert found["copy-last-frame", "psnr"].num_clips == 2
+
+
+def test_best_mean_and_pooled_trajectories(made_up, of_ours, tiny_i3d):
+    tiny_i3d()
+    metrics = ["psnr", "psnr:best", "psnr:mean", "lpips:best", "fvd", "fvd:pooled"]
+    of_ours("ways", metrics=metrics)
+    info = made_up.write_samples(made_up.samples)
+    made_up.evaluate(metrics=(), protocols=("ways",))
+    found = records(made_up, protocol="ways")
+    clips = [[psnr(Pixels(true[GIVEN:]), Pixels(one[GIVEN:])) for one in several]
+             for true, several in zip(made_up.frames, made_up.samples, strict=True)]  # fmt: skip
+    assert found["model", "psnr"].value == pytest.approx(np.mean(clips), rel=1e-12)
+    assert found["model", "psnr:mean"].value == found["model", "psnr"].value
+    assert found["model", "psnr:best"].value == pytest.approx(np.max(clips, axis=1).mean(), rel=1e-12)
+    assert found["copy-last-frame", "psnr:best"].value == found["copy-last-frame", "psnr"].value
+    assert "weights not found" in found["model", "lpips:best"].missing
+    kept = Measures(made_up.paths.samples / info.name)
+    truth, features = kept.read("truth", "fvd", 1)[:, 0], kept.read("model", "fvd", 1)
+    assert found["model", "fvd:pooled"].value == pytest.approx(frechet(truth, features), rel=1e-9)
+    each = [frechet(truth, features[:, k]) for k in range(2)]
+    assert found["model", "fvd"].value == pytest.approx(np.mean(each), rel=1e-9)
+    assert base.find("psnr:best").label == "PSNR, best trajectory"
+    made_up.config = made_up.config.model_copy(
+        update={"evaluate": made_up.config.evaluate.model_copy(update={"protocols": ("ways",)})}
+    )
+    made_up.report()
+    assert "best trajectory" in (made_up.paths.tables / "results.md").read_text()
+
+
+def test_what_the_samples_lack_is_the_reason(made_up):
+    made_up.write_samples(made_up.samples[:3, :1], made_up.info(num_clips=3))
+    made_up.evaluate(protocols=("full1525", "mcvd256"))
+    reasons = {record.missing for record in records(made_up, protocol="full1525").values()}
+    assert reasons == {
+        "protocol full1525 takes clips up to number 4 of the test split; 3 were sampled (sample.num_clips)"
+    }
+    reasons = {record.missing for record in records(made_up, protocol="mcvd256").values()}
+    assert reasons == {"protocol mcvd256 takes 256 test clips; there are 4"}
+    assert records(made_up, protocol="2to28")["model", "psnr"].value > 0
+
+
+def test_the_readmes_metric_is_one_file_and_its_name(made_up, tmp_path, monkeypatch):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (tmp_path / "motion.py").write_text(readme.split("```python\n")[1].split("```")[0])
+    monkeypatch.setattr("results.metrics.__path__", [*metrics.__path__, str(tmp_path)])
+    made_up.write_samples(made_up.samples[:, :1])
+    made_up.config = made_up.config.model_copy(
+        update={"evaluate": made_up.config.evaluate.model_copy(update={"metrics": ("motion", "ssim:best")})}
+    )
+    made_up.evaluate()
+    monkeypatch.delitem(sys.modules, "results.metrics.motion")
+    steps = [np.diff(clips[:, GIVEN:].astype(float), axis=1) for clips in (made_up.frames, made_up.samples[:, 0])]
+    assert records(made_up)["model", "motion"].value == pytest.approx(np.abs(steps[0] - steps[1]).mean(), rel=1e-12)
+    made_up.report()
+    for name in ("results.md", "results.csv", "results.tex"):
+        assert "otion" in (made_up.paths.tables / name).read_text()
+    assert "Motion error" in made_up.paths.page.read_text()
+
+
+def test_a_protocol_is_for_its_tasks(made_up):
+    made_up.write_samples(made_up.samples[:, :1], made_up.info("unconditional"))
+    made_up.evaluate(protocols=("full1525", "unconditional"))
+    assert {record.protocol for record in read_records(made_up.paths.records)} == {"2to28", "unconditional"}
+
+
+def test_another_protocol_needs_no_new_look_at_the_frames(made_up, of_ours, monkeypatch):
+    made_up.write_samples(made_up.samples)
+    made_up.evaluate(metrics=("psnr", "ssim"))
+    monkeypatch.setattr("results.subjects.Beside.frames", lambda *arguments: pytest.fail("frames were looked at"))
+    of_ours("later", num_trajectories=1, metrics=["psnr:best", "ssim"])
+    assert "put 8 of 16 records down" in made_up.evaluate(metrics=("psnr", "ssim"), protocols=("later",)).summary
+
+
+def test_a_metric_that_is_defined_anew_is_measured_anew(made_up, monkeypatch):
+    made_up.write_samples(made_up.samples)
+    made_up.evaluate(metrics=("psnr",))
+    before = records(made_up)["model", "psnr"].value
+    made_up.paths.records.unlink()
+    found = base.find("psnr")
+    halved = replace(found, how="halved", open=lambda: lambda one, other: found.open()(one, other) / 2)
+    monkeypatch.setattr("results.metrics.psnr.METRIC", halved)
+    made_up.evaluate(metrics=("psnr",))
+    assert records(made_up)["model", "psnr"].value == pytest.approx(before + 10 * np.log10(2), rel=1e-12)
+
+
+def pair(size=32, seed=0):
+    draw = np.random.default_rng(seed)
+    truth = draw.integers(0, 256, (3, size, size, 3))
+    other = np.clip(truth + draw.normal(0, 30, truth.shape), 0, 255)
+    return Pixels(truth.astype(np.uint8)), Pixels(other.astype(np.uint8))
+
+
+def test_the_labs_psnr_is_6_db_too_low():
+    truth, other = pair()
+    expected = psnr_by_frame(truth, other) - 20 * np.log10(2)
+    assert np.allclose(psnr_by_frame_of_the_lab(truth, other), expected, rtol=1e-12)
+
+
+def test_the_labs_ssim_is_too_low_and_its_window_right():
+    smooth = np.add.outer(np.arange(64), np.arange(64))[None, ..., None].repeat(3, -1)
+    truth = Pixels(smooth.astype(np.uint8))
+    other = Pixels(np.clip(smooth + np.random.default_rng(0).normal(0, 12, smooth.shape), 0, 255).astype(np.uint8))
+    assert ssim_by_frame_of_the_lab(truth, other)[0] < ssim_by_frame(truth, other)[0] - 0.05
+    assert ssim_by_frame_of_the_lab(truth, truth) == pytest.approx(1.0, rel=1e-12)
+
+
+def test_the_labs_fvd_is_inflated_and_throws_clips_away():
+    draw = np.random.default_rng(0)
+    one, other = draw.standard_normal((2, 40, 12))
+    expected = np.mean([frechet(one[i : i + 16], other[i : i + 16]) for i in (0, 16)])
+    assert mean_over_batches(one, other) == pytest.approx(expected, rel=1e-12)
+    assert mean_over_batches(one, other) > 1.5 * frechet(one, other)
+    assert mean_over_batches(one[:32], other[:32]) == mean_over_batches(one, other)
+
+
+def test_the_lab_counts_given_frames_as_they_were_sampled(made_up):
+    made_up.write_samples(made_up.samples[:, :1])
+    changed = made_up.samples[:, :1].copy()
+    changed[:, :, :GIVEN] = 255 - changed[:, :, :GIVEN]
+    made_up.write_samples(changed, made_up.info(seed=1))
+    made_up.evaluate(metrics=("psnr",), protocols=("lab2024",))
+    found = {(r.seed, r.metric): r.value for r in read_records(made_up.paths.records) if r.subject == "model"}
+    assert found[0, "psnr"] == found[1, "psnr"]
+    assert found[0, "psnr-lab"] > found[1, "psnr-lab"] + 1
+    expected = [psnr_by_frame(Pixels(true), Pixels(one)).mean() - 20 * np.log10(2)
+                for true, one in zip(made_up.frames, made_up.samples[:, 0], strict=True)]  # fmt: skip
+    assert found[0, "psnr-lab"] == pytest.approx(np.mean(expected), abs=0.1)  # of the mean error, not the mean of PSNRs
+
+
+def test_grey_ssim_is_scikit_images_on_pillows_grey():
+    from PIL import Image
+    from skimage.metrics import structural_similarity
+
+    truth, other = pair()
+    greys = [[np.asarray(Image.fromarray(frame).convert("L")) for frame in clip.values] for clip in (truth, other)]
+    expected = [
+        structural_similarity(
+            a, b, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        for a, b in zip(*greys, strict=True)
+    ]  # fmt: skip
+    assert ssim_by_frame_grey(truth, other).tolist() == expected
+
+
+def test_two_chunks_of_a_clip_are_two_samples(made_up, tiny_i3d):
+    from results.i3d import in_chunks
+
+    clip = Pixels(made_up.frames[0])
+    assert in_chunks(lambda part: np.array([part.num_frames, part.values.mean()]), 8)(clip).tolist() == [
+        [8, made_up.frames[0, :8].mean()], [4, made_up.frames[0, 8:].mean()],
+    ]  # fmt: skip

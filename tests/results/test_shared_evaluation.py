@@ -1,0 +1,138 @@
+"""The same records from one task and from three, from one go and after kills and stops."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from results import measure
+from vdt_hpc import dist
+from vdt_hpc.errors import UserError
+from vdt_hpc.quality.pixels import Pixels
+from vdt_hpc.store.measures import Measures
+
+HOME = Path(__file__).parents[2]
+METRICS = ("psnr", "ssim", "fvd")
+
+
+@pytest.fixture
+def run(made_up, tiny_i3d, monkeypatch):
+    """A run whose samples lie in four parts."""
+    tiny_i3d()
+    monkeypatch.setattr("vdt_hpc.store.sample_info.CLIPS_PER_PART", 1)
+    made_up.info_written = made_up.write_samples(made_up.samples)
+    return made_up
+
+
+def lines(run):
+    return sorted(run.paths.records.read_text().splitlines())
+
+
+def forget(run):
+    run.paths.records.unlink()
+    for kept in (run.paths.samples / run.info_written.name / "measures").rglob("*.h5"):
+        kept.unlink()
+
+
+def test_three_tasks_leave_the_records_of_one(run, monkeypatch):
+    run.evaluate(metrics=METRICS)
+    expected = lines(run)
+    forget(run)
+    for rank in (1, 2, 0):
+        monkeypatch.setattr(dist, "current_task", lambda rank=rank: dist.Task(rank=rank, world_size=3))
+        monkeypatch.setattr("results.evaluate.current_task", dist.current_task)
+        result = run.evaluate(metrics=METRICS)
+        assert run.paths.records.exists() == (rank == 0)
+        if rank:
+            assert "part(s) are still with other tasks" in result.summary
+    assert lines(run) == expected
+
+
+def test_three_jobs_of_an_array(run, monkeypatch):
+    run.evaluate(metrics=METRICS)
+    expected = lines(run)
+    forget(run)
+    for number in (2, 0, 1):
+        task = dist.Task(array_index=number, array_size=3)
+        monkeypatch.setattr("results.evaluate.current_task", lambda task=task: task)
+        run.evaluate(metrics=METRICS)
+    assert lines(run) == expected
+
+
+def test_killed_five_times(run):
+    run.evaluate(metrics=METRICS)
+    expected = lines(run)
+    forget(run)
+    code = (
+        "from vdt_hpc.commandline import load_partition, load_run; from vdt_hpc.experiment.stages import load;"
+        "import vdt_hpc.store.sample_info as info; info.CLIPS_PER_PART = 1;"
+        f"config = load_run({str(run.paths.run_config)!r}, ['evaluate.metrics=[psnr, ssim, fvd]']);"
+        f"place = load_partition('local').model_copy(update={{'root': {str(run.root)!r}}});"
+        "load('evaluate')(config, place)"
+    )
+    folder, kills = run.paths.samples / run.info_written.name / "measures", 0
+    while kills < 5 and not run.paths.records.exists():
+        before = len(list(folder.rglob("*.h5")))
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=HOME, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline and len(list(folder.rglob("*.h5"))) == before:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    run.evaluate(metrics=METRICS)
+    assert kills >= 2
+    assert lines(run) == expected
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_a_stop_keeps_what_was_measured(run, monkeypatch):
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    check = measure.Measurer._check
+
+    def then_stop(self, index, clip_id, samples):
+        if index == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        check(self, index, clip_id, samples)
+
+    monkeypatch.setattr(measure.Measurer, "_check", then_stop)
+    try:
+        result = run.evaluate(metrics=METRICS)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert (result.complete, result.summary) == (False, "stopped by SIGTERM; what was measured is kept")
+    kept = Measures(run.paths.samples / run.info_written.name)
+    assert kept.read("model", "psnr", 2).shape == (2, 2, 10)
+    assert not run.paths.records.exists()
+    monkeypatch.undo()
+
+
+def test_what_is_kept_is_one_value_for_each_generated_frame(run):
+    from vdt_hpc.quality.distortion import mse_by_frame
+
+    run.evaluate(metrics=("psnr", "fvd"))
+    kept = Measures(run.paths.samples / run.info_written.name)
+    values = kept.read("model", "psnr", 4)
+    assert values.shape == (4, 2, 10)
+    assert np.array_equal(values[3, 1], mse_by_frame(Pixels(run.frames[3, 2:]), Pixels(run.samples[3, 1, 2:])))
+    assert kept.read("truth", "fvd", 4).shape == (4, 1, 6)
+
+
+def test_damage_is_named(run):
+    run.evaluate(metrics=("psnr",))
+    run.paths.records.unlink()
+    path = run.paths.samples / run.info_written.name / "measures" / "model" / "psnr-00002.h5"
+    path.write_bytes(b"no file of HDF5")
+    with pytest.raises(UserError, match=rf"{path.name} is damaged .*remove it and run the stage evaluate again"):
+        run.evaluate(metrics=("psnr",))
+    path.unlink()
+    part = run.paths.samples / run.info_written.name / "part-00002.h5"
+    part.write_bytes(b"no file of HDF5")
+    with pytest.raises(UserError, match=rf"{part.name} is damaged .*run the stage sample again"):
+        run.evaluate(metrics=("psnr",))
