@@ -28,7 +28,7 @@ from vdt_hpc.model import ema, execution
 from vdt_hpc.progress import Progress
 from vdt_hpc.store import checkpoint
 from vdt_hpc.store.latents import LatentSet
-from vdt_hpc.store.ledger import Ledger
+from vdt_hpc.store.ledger import COMPLETE, Ledger
 
 TIME_LIMIT = "the time limit"
 SIGNAL_EARLY_S = 75.0
@@ -286,7 +286,7 @@ class TrainingLoop:
         outputs = {"checkpoint": str(path), "log": str(self._paths.progress_log)}
         total = self._config.train.total_clips
         if self._ledger:
-            self._ledger.why = stop or "complete"
+            self._ledger.why = stop or COMPLETE
         if stop:
             return StageResult(
                 f"stopped by {stop} at {self._clips_seen:,} of {total:,} clips, saved", complete=False, outputs=outputs
