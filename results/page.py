@@ -9,6 +9,7 @@ import jinja2
 import yaml
 
 from results import data_notes, figures, shown, training_strips, wording
+from results.by_frame import ByFrame
 from results.course import Part
 from results.current import Comparison
 from results.film import Film
@@ -32,8 +33,8 @@ class Content:
     config: RunConfig
     comparisons: Sequence[Comparison]
     tables: Sequence[Table]
-    films: Sequence[tuple[Film, Path]]
-    """Each with its video, an MP4 file that has a GIF beside it."""
+    films: Sequence[tuple[Film, Path, ByFrame | None]]
+    """Each with its video, an MP4 file that has a GIF beside it, and what was measured of it frame by frame."""
     sample_notes: Sequence[str]
     """Why films are not shown, one line each."""
     curve: Curve | None
@@ -60,7 +61,7 @@ def render(content: Content) -> str:
         facts=_facts(content),
         tables=content.tables,
         ranked=RANKED,
-        films=[shown.film(film, video) for film, video in content.films],
+        films=[shown.film(*one) for one in content.films],
         sample_notes=content.sample_notes,
         curve=_curve(content.curve),
         course=shown.course(content.course),
@@ -134,7 +135,7 @@ def _provenance(content: Content) -> list[tuple[str, str]]:
         ("Sample sets", ", ".join(dict.fromkeys(r.samples for r in records if r.samples))),
         (
             "Code that sampled",
-            ", ".join(dict.fromkeys(film.info.code_commit for film, _ in content.films)) or "not known",
+            ", ".join(dict.fromkeys(film.info.code_commit for film, _, _ in content.films)) or "not known",
         ),
         ("Code that measured", ", ".join(dict.fromkeys(r.code_commit for r in records))),
         ("Latents", ", ".join(dict.fromkeys(r.latents_fingerprint for r in records))),

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from results import (
+    by_frame,
+    by_frame_figure,
     course,
     course_figure,
     current,
@@ -17,6 +19,7 @@ from results import (
     training_strips,
     videos,
 )
+from results.by_frame import ByFrame
 from results.current import Comparison
 from results.film import Film
 from results.published import Published
@@ -32,6 +35,7 @@ from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.store.manifest import read_manifest
 from vdt_hpc.store.records import read_records
+from vdt_hpc.store.samples import SampleSet
 
 
 def run(config: RunConfig, partition: Partition) -> StageResult:
@@ -60,7 +64,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     files.write_text(paths.tables / "results.tex", latex.to_latex(built))
 
     films, notes = _films(config, paths, comparisons)
-    shown = [(one, _draw(one, paths)) for one in films]
+    shown = [(one, _draw(one, paths), _by_frame(one, paths)) for one in films]
     curve = progress_curve.read(paths.progress_log)
     if curve is not None and curve.train:
         pictures.save(figures.loss_curve(curve), paths.figures / "loss")
@@ -105,6 +109,15 @@ def _films(config: RunConfig, paths: RunPaths, comparisons: list[Comparison]) ->
         except UserError as error:
             notes.append(f"The samples {name} are not shown: {error}.")
     return found, notes
+
+
+def _by_frame(one: Film, paths: RunPaths) -> ByFrame | None:
+    """Write the figure of a film's quality frame by frame, where that was measured."""
+    found = SampleSet.open(paths.samples / one.info.name)
+    measured = by_frame.load(found) if found else None
+    if measured:
+        pictures.save(by_frame_figure.draw(measured), paths.figures / f"frames-{_short(one)}")
+    return measured
 
 
 def _draw(one: Film, paths: RunPaths) -> Path:

@@ -5,21 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from results import course_figure, film_frames, videos, wording
+from results import by_frame_figure, course_figure, film_frames, videos, wording
+from results.by_frame import ByFrame
 from results.course import OPEN, Part, Spent, spent
 from results.film import UNKNOWN_HZ, Film
+from results.metrics import base
 from vdt_hpc import pictures
 
 MOST_EMBEDDED_BYTES = 8 << 20
 """A larger video stays a file beside the page."""
 
 
-def film(one: Film, video: Path) -> dict[str, Any]:
+def film(one: Film, video: Path, by_frame: ByFrame | None) -> dict[str, Any]:
     """A film with its player and its strip.
 
     Args:
         one: the film.
         video: its MP4 file, in a folder beside the page, if there is one; a GIF of the same name lies beside it.
+        by_frame: what was measured of it frame by frame, if anything was.
     """
     info = one.info
     task = wording.TASKS.get(info.task, info.task)
@@ -61,6 +64,22 @@ def film(one: Film, video: Path) -> dict[str, Any]:
         "strip_dark": data_uri(pictures.webp(pictures.film_strip(one.strip(), pictures.DARK))),
         "strip_alt": f"Film strip of {len(one.clip_ids)} clips, frames from left to right. {strip}",
         "strip_caption": strip,
+        "by_frame": _by_frame(by_frame),
+    }
+
+
+def _by_frame(measured: ByFrame | None) -> dict[str, str] | None:
+    if measured is None:
+        return None
+    labels = wording.listed([base.find(name).label for name in measured.curves])
+    info = measured.info
+    trajectories = f" and {info.num_trajectories} trajectories" if info.num_trajectories > 1 else ""
+    text = f"{labels} at each generated frame, over {info.num_clips} clips{trajectories}"
+    return {
+        "light": data_uri(pictures.webp(by_frame_figure.draw(measured))),
+        "dark": data_uri(pictures.webp(by_frame_figure.draw(measured, pictures.DARK))),
+        "alt": f"Quality over the index of the frame. {text}",
+        "caption": f"{text}.",
     }
 
 

@@ -188,7 +188,7 @@ def test_the_page_in_a_browser(html, pixels, tmp_path):
             assert view["faults"] == []
             assert [name for name in view["fetched"] if not name.startswith("data:")] == []
             assert view["scroll"] <= view["width"]
-            assert view["pictures"] == 4 + 3 and view["empty"] == 0
+            assert view["pictures"] == 5 + 3 and view["empty"] == 0
             assert view["videos"] == 2
             assert view["unnamed"] == view["unreachable"] == view["dangling"] == 0
             assert view["said"] == ["Play", "Pause", "Play"]

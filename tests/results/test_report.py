@@ -35,7 +35,7 @@ def names(folder):
 def test_it_writes_everything(measured):
     result = measured.report()
     assert names(measured.paths.tables) == ["results.csv", "results.md", "results.tex"]
-    stems = ["jobs", "loss", "strip-prediction-ddim-50", "strip-unconditional-ddim-50"]
+    stems = ["frames-prediction-ddim-50", "jobs", "loss", "strip-prediction-ddim-50", "strip-unconditional-ddim-50"]
     drawn = [f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png")]
     filmed = [f"video-{task}-ddim-50.{suffix}" for task in ("prediction", "unconditional") for suffix in ("gif", "mp4")]
     assert names(measured.paths.figures) == drawn + filmed

@@ -40,6 +40,14 @@ class Measures:
         with _reading(path) as file:
             return bool(file.attrs.get("how") == how)
 
+    def is_whole(self, subject: str, metric: str, how: str, num_parts: int) -> bool:
+        """Whether all parts of the set were measured, and in this way."""
+        return all(self.has(subject, metric, how, part) for part in range(num_parts))
+
+    def metrics(self) -> list[str]:
+        """Names of the metrics that something was measured by, sorted."""
+        return sorted({path.stem.rpartition("-")[0] for path in self._folder.glob("*/[!.]*.h5")})
+
     def write(
         self, subject: str, metric: str, how: str, part: int, values: FloatArray, clip_ids: Sequence[str]
     ) -> None:

@@ -1,0 +1,54 @@
+"""Quality over the index of the frame: where a sample begins to leave the truth, from what each clip measured.
+
+Legend: G generated frames of a sample.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from results.metrics import base
+from results.metrics.base import FrameMetric
+from results.subjects import SUBJECTS
+from vdt_hpc.store.measures import Measures
+from vdt_hpc.store.sample_info import SampleInfo
+from vdt_hpc.store.samples import SampleSet
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ByFrame:
+    """What one sample set and the rows beside it measure at each frame."""
+
+    info: SampleInfo
+    curves: Mapping[str, Mapping[str, FloatArray]]
+    """Metric -> subject -> (G,), in the order of `info.generated`; a value that is not finite has no place in a picture
+    and is NaN."""
+
+
+def load(sample_set: SampleSet) -> ByFrame | None:
+    """What was measured frame by frame of a set; None where nothing was.
+
+    All clips and trajectories that were sampled count; what they measure at one frame is put together as the metric
+    puts frames together.
+    """
+    kept, info = Measures(sample_set.folder), sample_set.info
+    curves: dict[str, dict[str, FloatArray]] = {}
+    for name in kept.metrics():
+        metric = base.find(name)
+        if not isinstance(metric, FrameMetric) or metric.is_of_all_frames:
+            continue
+        measured = [subject for subject in SUBJECTS if kept.is_whole(subject, name, metric.how, info.num_parts())]
+        found = {subject: _curve(metric, kept.read(subject, name, info.num_parts())) for subject in measured}
+        if found := {subject: values for subject, values in found.items() if len(values) == len(info.generated)}:
+            curves[name] = found
+    return ByFrame(info, curves) if curves else None
+
+
+def _curve(metric: FrameMetric, values: FloatArray) -> FloatArray:
+    """(clips, trajectories, G) -> (G,)."""
+    together = metric.of_frames(values.reshape(-1, values.shape[-1]).T)
+    return np.where(np.isfinite(together), together, np.nan)
