@@ -1,7 +1,7 @@
 """Which records of a run stand for its present state: those of the newest checkpoint; older ones are history."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from results.subjects import MODEL
 from vdt_hpc.experiment.tasks_config import TASKS
@@ -23,6 +23,7 @@ class Comparison:
     """One task by one protocol: rows that may be compared with each other."""
 
     dataset: str
+    frame_height_px: int
     task: str
     protocol: str
     num_frames: int
@@ -41,10 +42,14 @@ class Comparison:
         return tuple(dict.fromkeys(name for row in self.rows for name in row.by_metric))
 
 
-def newest(records: Sequence[Record]) -> list[Comparison]:
-    """Group the records of the newest checkpoint, and those beside them, in order of task and protocol.
+def newest(records: Sequence[Record], frame_height_px: int) -> list[Comparison]:
+    """Group the records of the newest checkpoint of a run, and those beside them, in order of task and protocol.
 
     Where the latents were made anew, those of the latest record count.
+
+    Args:
+        records: of one run.
+        frame_height_px: height of its frames.
     """
     comparisons = []
     for dataset, task, protocol in sorted({(r.dataset, r.task, r.protocol) for r in records}, key=_place):
@@ -60,8 +65,31 @@ def newest(records: Sequence[Record]) -> list[Comparison]:
             chosen += [r for r in same if r.subject != MODEL and _conditions(r) == conditions]
             first = chosen[0]
             rows = _rows(chosen)
-            comparisons.append(Comparison(dataset, task, protocol, first.num_frames, first.given_frames, tuple(rows)))
+            counts = (first.num_frames, first.given_frames)
+            comparisons.append(Comparison(dataset, frame_height_px, task, protocol, *counts, tuple(rows)))
     return comparisons
+
+
+def side_by_side(runs: Sequence[Sequence[Comparison]]) -> list[Comparison]:
+    """What several runs measured under the same conditions, together: the models of all, then the rows beside them.
+
+    Args:
+        runs: of each run, what `newest` found.
+    """
+    together: dict[tuple[object, ...], list[Comparison]] = {}
+    for comparison in (one for run in runs for one in run):
+        key = (comparison.dataset, comparison.frame_height_px, comparison.task, comparison.protocol)
+        together.setdefault((*key, _conditions(comparison.model.first)), []).append(comparison)
+    found = [replace(same[0], rows=_all_rows(same)) for same in together.values()]
+    return sorted(found, key=lambda one: _place((one.dataset, one.task, one.protocol)))
+
+
+def _all_rows(same: Sequence[Comparison]) -> tuple[Measured, ...]:
+    rows = [row for comparison in same for row in comparison.rows]
+    models = [row for row in rows if row.subject == MODEL]
+    beside = {(row.subject, row.first.decode_precision): row for row in reversed(rows) if row.subject != MODEL}
+    order = list(dict.fromkeys((row.subject, row.first.decode_precision) for row in rows if row.subject != MODEL))
+    return (*models, *(beside[key] for key in order))
 
 
 def _place(kind: tuple[str, str, str]) -> tuple[str, int, str]:

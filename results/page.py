@@ -44,13 +44,16 @@ class Content:
     manifest: Manifest | None
 
 
+def environment() -> jinja2.Environment:
+    """What reads the templates of pages; everything that is put into them is escaped."""
+    return jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, loader=jinja2.FileSystemLoader(TEMPLATE.parent)
+    )
+
+
 def render(content: Content) -> str:
     """The whole page as HTML; whatever comes from configurations and records is escaped."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False,
-        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
-    )  # fmt: skip
-    template = environment.get_template(TEMPLATE.name)
+    template = environment().get_template(TEMPLATE.name)
     config = content.config
     known = {name for comparison in content.comparisons for name in comparison.metrics}
     names: list[str] = [name for name in config.evaluate.metrics if name in known]

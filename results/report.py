@@ -14,7 +14,7 @@ from results import (
     film_frames,
     page,
     progress_curve,
-    protocol,
+    protocol_table,
     published,
     training_strips,
     videos,
@@ -22,10 +22,8 @@ from results import (
 from results.by_frame import ByFrame
 from results.current import Comparison
 from results.film import Film
-from results.published import Published
 from results.subjects import MODEL
-from results.tables import building, latex, lines, markdown
-from results.tables.table import Table
+from results.tables import latex, lines, markdown
 from vdt_hpc import files, pictures
 from vdt_hpc.dist import current_task
 from vdt_hpc.errors import UserError
@@ -47,20 +45,18 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     if current_task().rank != 0:
         return StageResult("rank 0 writes the report")
     paths = paths_for(config, partition)
-    comparisons = current.newest(read_records(paths.records))
+    comparisons = current.newest(read_records(paths.records), config.data.frame_height_px)
     if not comparisons:
         raise UserError(f"no records of this run in {paths.records}; run the stage evaluate first")
     others = published.load()
-    built = [_table(config, one, others) for one in comparisons]
+    built = [protocol_table.build(config.evaluate, one, others) for one in comparisons]
     manifest = read_manifest(paths.latents)
     for comparison, table in zip(comparisons, built, strict=True):
         table.remarks += data_notes.above_ceiling(comparison, manifest)
     measured_on = {row.first.latents_fingerprint for comparison in comparisons for row in comparison.rows}
     notes_on_data = data_notes.to_markdown(manifest, measured_on)
     files.write_text(paths.tables / "results.md", "\n".join([markdown.to_markdown(built), *notes_on_data]))
-    files.write_text(
-        paths.tables / "results.csv", lines.to_csv(comparisons, others, config.data.frame_height_px, built)
-    )
+    files.write_text(paths.tables / "results.csv", lines.to_csv(comparisons, others, built))
     files.write_text(paths.tables / "results.tex", latex.to_latex(built))
 
     films, notes = _films(config, paths, comparisons)
@@ -83,17 +79,6 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
             "page": str(paths.page),
         },
     )
-
-
-def _table(config: RunConfig, comparison: Comparison, others: Published) -> Table:
-    """The table of one comparison, with what its protocol says of itself: also of one that the run no longer names."""
-    own, name = config.evaluate.protocol, comparison.protocol
-    named = None if name == own else protocol.find(name)
-    order = named.metrics if named else config.evaluate.metrics if name == own else ()
-    table = building.build(comparison, others, config.data.frame_height_px, order, own)
-    if named and named.remark:
-        table.remarks.insert(0, f"Protocol {name}, {named.title}: {named.remark}")
-    return table
 
 
 def _films(config: RunConfig, paths: RunPaths, comparisons: list[Comparison]) -> tuple[list[Film], list[str]]:

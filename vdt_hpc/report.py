@@ -8,6 +8,7 @@ from vdt_hpc.commandline import Parser, find_run, load_partition, run_command, r
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages, strict
 from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.partition import Partition
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +31,17 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(f"{folder.name}: {result.summary}")
         for label, path in result.outputs.items():
             print(f"      {label}: {path}")
+    if len(folders) > 1:
+        _compare(config, local.model_copy(update={"root": str(root)}))
     return 0
+
+
+def _compare(config: RunConfig, partition: Partition) -> None:
+    """Put all runs under the root side by side."""
+    result = stages.load("compare")(config, partition)
+    print(result.summary)
+    for label, path in result.outputs.items():
+        print(f"      {label}: {path}")
 
 
 def _measured(root: Path) -> list[Path]:

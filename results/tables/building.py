@@ -21,19 +21,16 @@ NAMES = {
 }
 
 
-def build(
-    comparison: Comparison, published: Published, frame_height_px: int, order: Sequence[str], own_protocol: str = ""
-) -> Table:
+def build(comparison: Comparison, published: Published, order: Sequence[str], own_protocol: str = "") -> Table:
     """The table of one task by one protocol.
 
     Args:
         comparison: our rows.
         published: rows of others; they are shown with their own task, and beside another data set in one table alone.
-        frame_height_px: height of our frames.
         order: metrics, in the order of the columns; any others follow.
         own_protocol: name of the run's own protocol, whose table shows published rows in any case.
     """
-    same = comparable(comparison, published, frame_height_px)
+    same = comparable(comparison, published)
     is_near = comparison.dataset == published.dataset or comparison.protocol == (own_protocol or comparison.protocol)
     others = published.rows if published.task == comparison.task and is_near else ()
     listed = tuple(dict.fromkeys(name for row in others for name in row.values))
@@ -42,7 +39,7 @@ def build(
     metrics = list(dict.fromkeys(metrics))
     idle = {name: reason for name in metrics if (reason := _never_applies(comparison, name))}
     theirs = f"{published.dataset} {published.frame_height_px} px, {published.protocol}"
-    ours = f"{comparison.dataset} {frame_height_px} px, {comparison.protocol}"
+    ours = f"{comparison.dataset} {comparison.frame_height_px} px, {comparison.protocol}"
     if ours == theirs and not same:  # the protocol's name was kept, its frames were not
         ours += f" with {comparison.given_frames} given of {comparison.num_frames} frames"
     columns = [Column(ours, name) for name in metrics if name not in idle]
@@ -62,9 +59,9 @@ def build(
     return table
 
 
-def comparable(comparison: Comparison, published: Published, frame_height_px: int) -> bool:
+def comparable(comparison: Comparison, published: Published) -> bool:
     """Whether our numbers may stand in the published columns."""
-    ours = (comparison.dataset, comparison.protocol, comparison.task, frame_height_px,
+    ours = (comparison.dataset, comparison.protocol, comparison.task, comparison.frame_height_px,
             comparison.given_frames, comparison.num_frames)  # fmt: skip
     return ours == (published.dataset, published.protocol, published.task, published.frame_height_px,
                     published.given_frames, published.num_frames)  # fmt: skip

@@ -14,15 +14,12 @@ from results.tables.table import Table
 COUNTS = ("num_clips", "num_trajectories", "num_frames", "given_frames", "num_steps", "seed", "clips_seen", "rank")
 
 
-def to_csv(
-    comparisons: Sequence[Comparison], published: Published, frame_height_px: int, tables: Sequence[Table]
-) -> str:
+def to_csv(comparisons: Sequence[Comparison], published: Published, tables: Sequence[Table]) -> str:
     """The lines; `missing` says why a number is not there.
 
     Args:
         comparisons: our rows.
         published: rows of others.
-        frame_height_px: height of our frames.
         tables: where the ranks stand; a published number has its rank in the first table that shows it.
     """
     published_ranks, own_ranks = _ranks(tables)
@@ -38,11 +35,12 @@ def to_csv(
                 "num_trajectories": row.protocol.trajectories, "num_frames": published.num_frames,
                 "given_frames": published.given_frames,
             })  # fmt: skip
-    for record in (r for c in comparisons for row in c.rows for r in row.by_metric.values()):
+    records = ((c, r) for c in comparisons for row in c.rows for r in row.by_metric.values())
+    for comparison, record in records:
         label, _ = name_of(record)
         kind = "model" if record.subject == MODEL else "reference"
         lines.append({
-            "kind": kind, "method": label, "frame_height_px": frame_height_px, **vars(record),
+            "kind": kind, "method": label, "frame_height_px": comparison.frame_height_px, **vars(record),
             "rank": own_ranks.get(record.key),
         })  # fmt: skip
     frame = pd.DataFrame(lines)

@@ -100,7 +100,7 @@ def test_without_latents_nothing_is_said_of_them(reported, made_up):
 
 def test_a_model_above_the_ceiling_is_remarked(reported, made_up):
     page, markdown = reported(ceiling={"test": TEST | {"psnr_db": 12.0}})
-    (comparison,) = current.newest(read_records(made_up.paths.records))
+    (comparison,) = current.newest(read_records(made_up.paths.records), 16)
     psnr = comparison.model.by_metric["psnr"].value
     remark = f"PSNR of {psnr:.2f} dB is better than the autoencoder's ceiling, 12.00 dB over all frames"
     assert remark in html.unescape(page) and remark in markdown
@@ -114,6 +114,6 @@ def test_a_model_above_the_ceiling_is_remarked(reported, made_up):
 )  # fmt: skip
 def test_only_what_is_better_is_remarked(reported, made_up, ceiling, remarked):
     reported(ceiling=ceiling)
-    (comparison,) = current.newest(read_records(made_up.paths.records))
+    (comparison,) = current.newest(read_records(made_up.paths.records), 16)
     assert len(data_notes.above_ceiling(comparison, read_manifest(made_up.paths.latents))) == remarked
     assert data_notes.above_ceiling(comparison, None) == []

@@ -35,8 +35,8 @@ def record(metric, value, **changes):
 
 
 def build(records, height=128):
-    comparisons = current.newest(records)
-    return [building.build(comparison, published.load(), height, ORDER) for comparison in comparisons]
+    comparisons = current.newest(records, height)
+    return [building.build(comparison, published.load(), ORDER) for comparison in comparisons]
 
 
 def column(table, conditions, metric):
@@ -189,7 +189,7 @@ def test_the_newest_checkpoint_is_shown_and_history_stays_behind():
 
 def test_the_csv_is_tidy_and_not_rounded():
     records = [record("ssim", 0.7123456789), record("fvd", None, missing="no weights")]
-    text = lines.to_csv(current.newest(records), published.load(), 128, build(records))
+    text = lines.to_csv(current.newest(records, 128), published.load(), build(records))
     frame = pd.read_csv(io.StringIO(text))
     assert len(frame) == 9 * 2 + 5 * 3 + 2
     own = frame[frame["kind"] == "model"].set_index("metric")

@@ -33,7 +33,7 @@ from vdt_hpc.experiment.tasks_config import TasksConfig
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-RESERVED_NAMES = ("frames", "indexes", "latents", "weights", "autoencoders", "compiled")
+RESERVED_NAMES = ("frames", "comparison", "indexes", "latents", "weights", "autoencoders", "compiled")
 
 
 class OptimConfig(Section):

@@ -41,6 +41,11 @@ class RunPaths:
         return Path(self.config.data.root).expanduser().absolute()
 
     @property
+    def comparison(self) -> Path:
+        """Folder of the tables and the page that show all runs side by side."""
+        return self.root / "comparison"
+
+    @property
     def compiled(self) -> Path:
         """Folder of what torch.compile has made of the models' blocks, shared by all runs."""
         return self.root / "compiled"

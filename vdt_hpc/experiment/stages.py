@@ -50,6 +50,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("sample", "jobs.sample", "checkpoints, latents", "samples", as_array=True),
     Stage("evaluate", "results.evaluate", "samples, latents", "records", as_array=True),
     Stage("report", "results.report", "records", "tables, figures, a page"),
+    Stage("compare", "results.compare", "records of all runs", "tables and a page, side by side"),
 )
 
 

@@ -3,6 +3,8 @@
 Legend: T frames, H x W pixels.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +15,7 @@ SSIM_MIN_PX = 11
 """Side of SSIM's window: a Gaussian of sigma 1.5, cut at 3.5 sigma."""
 
 FloatArray = npt.NDArray[np.float64]
+Frame = npt.NDArray[np.uint8]
 
 
 def mse_by_frame(truth: Pixels, other: Pixels) -> FloatArray:
@@ -80,17 +83,7 @@ def ssim_by_frame(truth: Pixels, other: Pixels) -> FloatArray:
     Raises:
         ValueError: the shapes differ, or the frames are smaller than the window.
     """
-    from skimage.metrics import structural_similarity
-
-    check_pair(truth, other)
-    values = [
-        structural_similarity(
-            one, two, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-            data_range=MAX_LEVEL,
-        )
-        for one, two in zip(truth.values, other.values, strict=True)
-    ]  # fmt: skip
-    return np.array(values, dtype=np.float64)
+    return _ssim(truth, other, lambda frame: frame, channel_axis=-1)
 
 
 def ssim_by_frame_grey(truth: Pixels, other: Pixels) -> FloatArray:
@@ -102,19 +95,24 @@ def ssim_by_frame_grey(truth: Pixels, other: Pixels) -> FloatArray:
     Raises:
         ValueError: the shapes differ, or the frames are smaller than the window.
     """
+    return _ssim(truth, other, _grey, channel_axis=None)
+
+
+def _ssim(truth: Pixels, other: Pixels, seen: Callable[[Frame], Frame], channel_axis: int | None) -> FloatArray:
     from skimage.metrics import structural_similarity
 
     check_pair(truth, other)
     values = [
         structural_similarity(
-            _grey(one), _grey(two), gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=MAX_LEVEL
+            seen(one), seen(two), channel_axis=channel_axis, gaussian_weights=True, sigma=1.5,
+            use_sample_covariance=False, data_range=MAX_LEVEL,
         )
         for one, two in zip(truth.values, other.values, strict=True)
-    ]
+    ]  # fmt: skip
     return np.array(values, dtype=np.float64)
 
 
-def _grey(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _grey(frame: Frame) -> Frame:
     from PIL import Image
 
     return np.asarray(Image.fromarray(frame).convert("L"))

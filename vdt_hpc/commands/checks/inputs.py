@@ -241,6 +241,7 @@ NEEDS: dict[str, tuple[Look, ...]] = {
     "sample": (look_at_checkpoint, look_at_latents, look_at_autoencoder),
     "evaluate": (look_at_samples, look_at_latents, look_at_autoencoder, look_at_metric_weights),
     "report": (look_at_records,),
+    "compare": (),
 }
 """Stage -> what it reads."""
 MADE_BY: dict[Look, str] = {

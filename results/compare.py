@@ -1,0 +1,103 @@
+"""Stage `compare`: records of all runs under the root -> tables and a page of them, side by side.
+
+    <root>/*/records.jsonl -> <root>/comparison/index.html, results.md, results.csv, results.tex
+
+Runs stand in one table where they were measured under the same conditions: data set, latents, task, protocol, clips.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from results import current, page, protocol_table, published
+from results.current import Comparison
+from results.metrics import base
+from results.tables import latex, lines, markdown
+from results.tables.table import RANKED, Table
+from vdt_hpc import files
+from vdt_hpc.dist import current_task
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment import strict
+from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.experiment.paths import RunPaths, paths_for
+from vdt_hpc.experiment.signature import signature
+from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.store.records import read_records
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run that was measured."""
+
+    config: RunConfig
+    folder: Path
+    comparisons: list[Comparison]
+
+
+def run(config: RunConfig, partition: Partition) -> StageResult:
+    """Put the runs under the partition's root side by side; rank 0 does it all. Of the run, only the root counts.
+
+    Raises:
+        UserError: no run has records, or one's are damaged.
+    """
+    if current_task().rank != 0:
+        return StageResult("rank 0 compares")
+    paths = paths_for(config, partition)
+    runs = _measured(paths.root)
+    if not runs:
+        raise UserError(f"no run under {paths.root} has records; run the stage evaluate first")
+    comparisons = current.side_by_side([one.comparisons for one in runs])
+    others = published.load()
+    tables = [protocol_table.build(runs[0].config.evaluate, one, others) for one in comparisons]
+    folder = paths.comparison
+    files.write_text(folder / "results.md", markdown.to_markdown(tables))
+    files.write_text(folder / "results.csv", lines.to_csv(comparisons, others, tables))
+    files.write_text(folder / "results.tex", latex.to_latex(tables))
+    files.write_text(folder / "index.html", _page(runs, comparisons, tables))
+    return StageResult(
+        f"compare: {len(runs)} run(s) in {len(tables)} table(s)",
+        outputs={"page": str(folder / "index.html"), "table": str(folder / "results.md")},
+    )
+
+
+def _measured(root: Path) -> list[_Run]:
+    """Runs under a root that have records of their newest checkpoint, by name."""
+    found = []
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        stored = folder / "config.yaml"
+        if not stored.is_file():
+            continue
+        config = strict.load(RunConfig, stored).model_copy(update={"name": folder.name})
+        records = read_records(RunPaths(config, root).records)
+        comparisons = current.newest(records, config.data.frame_height_px)
+        if comparisons:
+            found.append(_Run(config, folder, comparisons))
+    return found
+
+
+def _page(runs: Sequence[_Run], comparisons: Sequence[Comparison], tables: Sequence[Table]) -> str:
+    names = dict.fromkeys(name for comparison in comparisons for name in comparison.metrics)
+    return page.environment().get_template("compare.html.jinja").render(
+        title=f"{len(runs)} run{'s' if len(runs) > 1 else ''} side by side",
+        lead="Runs that were measured under the same conditions stand in one table, each by its newest checkpoint.",
+        tables=tables,
+        ranked=RANKED,
+        runs=[_row(one) for one in runs],
+        metrics=[base.find(name) for name in names],
+    )  # fmt: skip
+
+
+def _row(one: _Run) -> dict[str, Any]:
+    config, record = one.config, one.comparisons[0].model.first
+    own_page = one.folder / "index.html"
+    return {
+        "name": config.name,
+        "page": f"../{one.folder.name}/index.html" if own_page.is_file() else "",
+        "data": f"{config.data.dataset}, {config.data.frame_height_px} px",
+        "model": f"depth {config.model.depth}, width {config.model.width}",
+        "clips_seen": record.clips_seen,
+        "checkpoint": record.checkpoint,
+        "signature": signature(config),
+    }

@@ -1,0 +1,28 @@
+"""The table of what was measured by one protocol: its columns in the protocol's order, its remark with it."""
+
+from results import protocol
+from results.current import Comparison
+from results.published import Published
+from results.tables import building
+from results.tables.table import Table
+from vdt_hpc.experiment.config import EvaluateConfig
+
+
+def build(config: EvaluateConfig, comparison: Comparison, others: Published) -> Table:
+    """The table of one comparison, with what its protocol says of itself: also of one that the run no longer names.
+
+    Args:
+        config: of the run: its own protocol.
+        comparison: what was measured.
+        others: published numbers.
+
+    Raises:
+        UserError: the protocol's file is damaged.
+    """
+    own, name = config.protocol, comparison.protocol
+    named = None if name == own else protocol.find(name)
+    order = named.metrics if named else config.metrics if name == own else ()
+    table = building.build(comparison, others, order, own)
+    if named and named.remark:
+        table.remarks.insert(0, f"Protocol {name}, {named.title}: {named.remark}")
+    return table

@@ -1,0 +1,115 @@
+"""Runs side by side: who stands in a table with whom, the page in a browser, and many runs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from results import current
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.stages import load
+from vdt_hpc.store.records import read_records
+
+HOME = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium")
+
+
+def also(run, name, add=0.0, **changes):
+    """A second run beside the first, whose numbers are higher by `add`."""
+    folder = run.root / name
+    folder.mkdir()
+    shutil.copy(run.paths.run_config, folder / "config.yaml")
+    records = [replace(record, run=name, **changes) for record in read_records(run.paths.records)]
+    records = [record if record.value is None else replace(record, value=record.value + add) for record in records]
+    (folder / "records.jsonl").write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
+    return folder
+
+
+@pytest.fixture
+def measured(made_up):
+    made_up.write_samples(made_up.samples[:, :1])
+    made_up.evaluate(metrics=("psnr", "ssim"))
+    return made_up
+
+
+def compare(run):
+    return load("compare")(run.config, run.partition)
+
+
+def test_runs_of_the_same_conditions_share_a_table_and_its_ranks(measured):
+    also(measured, "better", add=1.0)
+    result = compare(measured)
+    assert result.summary == "compare: 2 run(s) in 1 table(s)"
+    lines = (measured.root / "comparison" / "results.md").read_text().splitlines()
+    own = [line for line in lines if line.startswith("| **VDT, run ")]
+    assert [re.search(r"run ([\w-]+)", line)[1] for line in own] == ["better", "made-up"]
+    psnr = next(r.value for r in read_records(measured.paths.records) if (r.subject, r.metric) == ("model", "psnr"))
+    assert f"**{psnr + 1:.2f}**" in own[0]
+    assert f"<u>{psnr:.2f}</u>" in own[1]
+    assert sum(line.startswith("| Copy last frame") for line in lines) == 1
+    for name in ("results.csv", "results.tex", "index.html"):
+        assert "better" in (measured.root / "comparison" / name).read_text()
+
+
+def test_other_latents_are_another_table(measured):
+    also(measured, "elsewhere", latents_fingerprint="another")
+    assert compare(measured).summary == "compare: 2 run(s) in 2 table(s)"
+
+
+def test_the_newest_checkpoint_of_each_run_counts(measured):
+    records = read_records(measured.paths.records)
+    old = [replace(r, clips_seen=r.clips_seen and 100, samples=r.samples and "old", value=1.0) for r in records]
+    (one,) = current.side_by_side([current.newest([*old, *records], 16)])
+    assert one.model.first.clips_seen == 3200
+
+
+def test_no_run_has_records(made_up):
+    with pytest.raises(UserError, match=r"no run under .* has records"):
+        compare(made_up)
+
+
+def test_the_command_compares_when_there_are_several(measured, monkeypatch):
+    command = [sys.executable, "-m", "vdt_hpc.report", "--root", str(measured.root)]
+    environment = os.environ | {"VDT_HPC_WEIGHTS": str(measured.root / "none")}
+    alone = subprocess.run(command, cwd=HOME, capture_output=True, text=True, env=environment)
+    assert alone.returncode == 0, alone.stderr
+    assert "compare: " not in alone.stdout
+    also(measured, "second")
+    both = subprocess.run(command, cwd=HOME, capture_output=True, text=True, env=environment)
+    assert both.returncode == 0, both.stderr
+    assert "compare: 2 run(s) in 1 table(s)" in both.stdout
+    page = measured.root / "comparison" / "index.html"
+    assert str(page) in both.stdout
+    targets = re.findall(r'href="(\.\./[^"]+)"', page.read_text())
+    assert [(page.parent / target).resolve().is_file() for target in targets] == [True, True]
+
+
+@pytest.mark.skipif(CHROMIUM is None and "REQUIRE_BROWSER" not in os.environ, reason="no chromium on PATH")
+def test_the_page_fits_a_phone_and_asks_for_nothing(measured, tmp_path):
+    for number in range(20):
+        also(measured, f"run-{number:02d}", add=0.1 * number)
+    compare(measured)
+    html = (measured.root / "comparison" / "index.html").read_text()
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', html)
+    look = "<script>addEventListener('load', () => { document.title = JSON.stringify([document.documentElement" \
+        ".scrollWidth, innerWidth, document.querySelectorAll('.heads button').length]) })</script>"  # fmt: skip
+    (tmp_path / "page.html").write_text(html.replace("</body>", f"{look}</body>"))
+    frame = '<iframe src="page.html" width="390" height="900" onload="setTimeout(() => document.body.append(' \
+        'document.querySelector(`iframe`).contentDocument.title), 50)"></iframe>'  # fmt: skip
+    (tmp_path / "phone.html").write_text(f"<body>{frame}</body>")
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom",
+         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", f"file://{tmp_path / 'phone.html'}"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    found = re.search(r"\[(\d+),(\d+),(\d+)\]", done.stdout)
+    assert found, done.stdout[-500:] + done.stderr[-500:]
+    scroll_px, width_px, num_buttons = map(int, found.groups())
+    assert scroll_px <= width_px <= 390
+    assert num_buttons > 6
