@@ -111,8 +111,7 @@ class _Part:
         self._selection = Selection(chosen, protocol.num_trajectories or info.num_trajectories)
         self._describe = _Describe(config, protocol.name, info, self._selection)
         self._reasons = {
-            (subject, name): self._lacks
-            or reason_against(subject, base.find(name), info, len(chosen), config.data.frames_per_clip)
+            (subject, name): self._lacks or reason_against(subject, base.find(name), info, len(chosen), config.data)
             for subject in SUBJECTS
             for name in protocol.metrics
         }

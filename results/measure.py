@@ -109,15 +109,19 @@ class Measurer:
 
     def _clip(self, index: int, samples: ByteArray, wants: Sequence[Wanted]) -> list[tuple[Wanted, FloatArray]]:
         """Of one clip, all that is wanted: each (trajectories, N)."""
-        truth, info = Pixels(self._beside.true_frames(index)), self._set.info
+        info = self._set.info
+        truth = Pixels(self._beside.true_frames(index))
+        # One object for all subjects: a metric may keep what it has made of it.
+        counted = {True: truth, False: truth.frames(info.generated)}
         found = []
         for subject in dict.fromkeys(subject for subject, _ in wants):
             own = self._beside.frames(subject, index, samples)
             clips = {True: _pixels(own), False: _pixels(with_given(own, truth.values, info.given))}
             for name in (name for other, name in wants if other == subject):
                 metric, opened = self._metrics[name], self._open(name)
-                counted = range(info.num_frames) if metric.is_of_all_frames else info.generated
-                rows = [metric.row(opened, truth, clip, counted) for clip in clips[metric.is_of_all_frames]]
+                whole = metric.is_of_all_frames
+                frames = range(info.num_frames) if whole else info.generated
+                rows = [metric.row(opened, counted[whole], clip, frames) for clip in clips[whole]]
                 found.append(((subject, name), np.stack(rows)))
         return found
 

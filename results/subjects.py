@@ -14,6 +14,7 @@ from results.metrics.base import FrameMetric, SetMetric
 from vdt_hpc.dist import current_task, device_of
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.data_config import DataConfig
 from vdt_hpc.experiment.sample_config import DecodePrecision
 from vdt_hpc.store.latents import ByteArray, LatentSet, LatentSplit
 from vdt_hpc.store.sample_info import SampleInfo
@@ -30,7 +31,7 @@ Decode = Callable[[int], ByteArray]
 
 
 def reason_against(
-    subject: str, metric: FrameMetric | SetMetric, info: SampleInfo, num_clips: int, num_true_frames: int
+    subject: str, metric: FrameMetric | SetMetric, info: SampleInfo, num_clips: int, data: DataConfig
 ) -> str | None:
     """Why a subject has no number of a metric on a sample set, or None where it can be measured now.
 
@@ -39,15 +40,15 @@ def reason_against(
         metric: what would be measured.
         info: the sample set.
         num_clips: clips of it that are measured.
-        num_true_frames: frames of a test clip.
+        data: what the frames of a test clip are.
     """
     if info.task == "unconditional":
         if isinstance(metric, FrameMetric):
             return "does not apply: an unconditional sample has no truth"
         if subject == COPY:
             return "does not apply: no frame is given that could be repeated"
-    if info.num_frames > num_true_frames:
-        return f"the samples have {info.num_frames} frames, the true clips {num_true_frames}"
+    if info.num_frames > data.frames_per_clip:
+        return f"the samples have {info.num_frames} frames, the true clips {data.frames_per_clip}"
     if isinstance(metric, SetMetric):
         if info.num_frames < metric.min_frames:
             return f"{metric.label} needs clips of at least {metric.min_frames} frames; these have {info.num_frames}"
@@ -57,6 +58,10 @@ def reason_against(
             return f"{metric.label} needs {sides} {fewest} clips; there are {num_clips}"
     elif subject == REAL and num_clips < 2:
         return "needs another real clip; there is only 1"
+    side_px = min(data.frame_height_px, data.width_px)
+    if side_px < metric.min_side_px:
+        small = f"{metric.label} needs frames of at least {metric.min_side_px} px; these have {side_px}"
+        return metric.unavailable() or small
     return metric.unavailable()
 
 

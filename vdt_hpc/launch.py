@@ -157,7 +157,9 @@ def _require_array(size: int, names: Sequence[str], partitions: Sequence[Partiti
         raise UserError(f"--array takes a number of jobs, 1 or more, not {size}")
     shared = [stage.name for stage in stages.STAGES if stage.as_array]
     if not set(shared) & set(names):
-        raise UserError(f"--array shares the work of {' and '.join(shared)}, and none of them is asked for")
+        raise UserError(
+            f"--array shares the work of {', '.join(shared[:-1])} and {shared[-1]}, and none of them is asked for"
+        )
     if partitions[0].executor == "local":
         raise UserError("--array needs a Slurm partition; on this machine set tasks_per_node in the partition's file")
     if len(partitions) > 1:

@@ -55,6 +55,8 @@ class Metric:
     """Pretrained weights that it needs."""
     over: Over = "mean"
     """What it makes of several trajectories of a clip."""
+    min_side_px: int = 1
+    """Fewest pixels that a frame's shorter side needs."""
     is_of_all_frames: bool = False
     """Whether given frames count, as the subject has them; otherwise they are the true ones, and none of a metric of
     frames."""
@@ -80,9 +82,9 @@ class FrameMetric(Metric):
     """What the values of several frames make together, over the last axis; infinite where frames are identical and the
     metric has no finite value for that."""
 
-    def row(self, opened: FrameMeasure, truth: Pixels, other: Pixels, generated: Sequence[int]) -> FloatArray:
-        """What is kept of a clip (T, H, W, 3): one value for each generated frame."""
-        return opened(truth.frames(generated), other.frames(generated))
+    def row(self, opened: FrameMeasure, truth: Pixels, other: Pixels, frames: Sequence[int]) -> FloatArray:
+        """What is kept of a clip (T, H, W, 3): one value for each of some frames, whose truth is given."""
+        return opened(truth, other.frames(frames))
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class SetMetric(Metric):
     distance: Callable[[FloatArray, FloatArray], float] = frechet
     """(true features, others), both (clips, ..., D)."""
 
-    def row(self, opened: Extractor, truth: Pixels, other: Pixels, generated: Sequence[int]) -> FloatArray:
+    def row(self, opened: Extractor, truth: Pixels, other: Pixels, frames: Sequence[int]) -> FloatArray:
         """What is kept of a clip (T, H, W, 3): the features of all of it."""
         return opened(other)
 

@@ -209,7 +209,10 @@ def test_an_array_is_one_submission(tmp_path, fake_slurm):
     [
         (["--partition", "a100,a100"], "a partition is named twice in a100,a100; name each once"),
         (["--partition", "a100,local"], "this machine cannot be one of several partitions"),
-        (["--partition", "a100", "--array", "3"], "--array shares the work of encode and sample, and none of them"),
+        (
+            ["--partition", "a100", "--array", "3"],
+            "--array shares the work of encode, sample and evaluate, and none",
+        ),
         (["encode", "--partition", "local", "--array", "3"], "--array needs a Slurm partition"),
         (["encode", "--partition", "a100,a40", "--array", "3"], "--array needs a single partition"),
         (["encode", "--partition", "a100", "--array", "0"], "--array takes a number of jobs, 1 or more"),

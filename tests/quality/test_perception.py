@@ -68,6 +68,23 @@ def test_frames_in_batches_are_bounded(weights, monkeypatch):
     assert max(sizes) == perception.FRAMES_PER_BATCH
 
 
+def test_a_truth_is_looked_at_once_whatever_is_set_beside_it(weights, monkeypatch):
+    save_file(alexnet(), weights / "alexnet-owt-7be5be79.safetensors")
+    seen = []
+    forward = torch.nn.Conv2d.forward
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, x: (seen.append(x.shape), forward(self, x))[1])
+    truth, other = clips(3)
+    measure = perception.open_lpips(CPU)
+    first = measure(truth, other)
+    num_layers = len(seen)
+    assert np.array_equal(measure(truth, other), first)
+    of_others = len(seen) - num_layers
+    assert of_others < num_layers
+    assert np.array_equal(measure(Pixels(truth.values.copy()), other), first)
+    assert len(seen) == 2 * num_layers + of_others
+    assert np.array_equal(measure(other, truth), first)
+
+
 def test_missing_and_foreign_weights(weights):
     with pytest.raises(MissingWeights, match="weights not found"):
         perception.open_lpips(CPU)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 from results import metrics, protocol
 from results.frechet import frechet
@@ -14,6 +15,7 @@ from results.metrics import base
 from results.metrics.fvd_lab import mean_over_batches
 from results.metrics.psnr_lab import psnr_by_frame_of_the_lab
 from results.metrics.ssim_lab import ssim_by_frame_of_the_lab
+from tests.quality.made_alexnet import alexnet
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.tasks_config import TASKS
 from vdt_hpc.quality.distortion import psnr, psnr_by_frame, ssim_by_frame, ssim_by_frame_grey
@@ -250,3 +252,26 @@ def test_two_chunks_of_a_clip_are_two_samples(made_up, tiny_i3d):
     assert in_chunks(lambda part: np.array([part.num_frames, part.values.mean()]), 8)(clip).tolist() == [
         [8, made_up.frames[0, :8].mean()], [4, made_up.frames[0, 8:].mean()],
     ]  # fmt: skip
+
+
+def test_a_distance_below_that_of_real_clips_is_remarked(made_up, tiny_i3d):
+    tiny_i3d()
+    noisy = np.clip(made_up.frames[:, None].astype(int) + np.array([-1, 1])[None, :, None, None, None, None], 0, 255)
+    made_up.write_samples(noisy.astype(np.uint8)[:, :1])
+    made_up.evaluate(metrics=("fvd",))
+    found = records(made_up)
+    assert found["model", "fvd"].value < found["real-against-real", "fvd"].value
+    made_up.report()
+    said = f"FVD of {found['model', 'fvd'].value:.1f} is below that of real clips against real ones"
+    for text in ((made_up.paths.tables / "results.md").read_text(), made_up.paths.page.read_text()):
+        assert said in text
+        assert "between halves of the 4 clips" in text
+
+
+def test_frames_that_are_too_small_for_a_metric_are_the_reason(made_up, tmp_path):
+    (tmp_path / "weights").mkdir()
+    save_file(alexnet(), tmp_path / "weights" / "alexnet-owt-7be5be79.safetensors")
+    made_up.write_samples(made_up.samples[:, :1])
+    made_up.evaluate(metrics=("lpips", "ssim"))
+    assert records(made_up)["model", "lpips"].missing == "LPIPS needs frames of at least 31 px; these have 16"
+    assert records(made_up)["model", "ssim"].value > 0

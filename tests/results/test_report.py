@@ -140,7 +140,7 @@ def test_the_front_door_reports_all_runs_or_those_named(made_up, capsys, monkeyp
         reported.append(paths.run)
         return StageResult("reported", outputs={"page": str(paths.page)})
 
-    monkeypatch.setattr(stages, "load", {"report": stage}.get)
+    monkeypatch.setattr(stages, "load", {"report": stage, "compare": lambda *where: StageResult("compared")}.get)
     made_up.paths.records.touch()
     one, copy, bare = made_up.paths.run, made_up.root / "renamed", made_up.root / "not-measured"
     shutil.copytree(one, copy)

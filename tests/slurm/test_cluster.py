@@ -56,6 +56,7 @@ def test_an_ordinary_user_submits_and_the_job_is_theirs(cluster):
 
 def test_a_requeued_job_keeps_its_id(cluster):
     job = running(cluster, "echo start $SLURM_RESTART_COUNT; srun sleep 100", "-p", "a100", "--gres=gpu:a100:5")
+    cluster.wait_for_output(job, "start")
     cluster.run("scontrol", "requeue", job)
     cluster.wait_for_state(job, "RUNNING", restarts=1, timeout=40)
     cluster.wait_for_output(job, "start 1")

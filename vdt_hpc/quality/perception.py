@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,7 @@ def open_lpips(device: torch.device, weights: MetricWeights = ALEXNET) -> LpipsB
         MissingWeights: they are not there.
         UserError: the file holds another network's.
     """
+    import lpips
     import torch
 
     network = _network(find(weights), weights).to(device)
@@ -53,12 +54,29 @@ def open_lpips(device: torch.device, weights: MetricWeights = ALEXNET) -> LpipsB
         batch = torch.from_numpy(clip.values[start : start + FRAMES_PER_BATCH].copy())
         return batch.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
+    def features(clip: Pixels) -> list[list[torch.Tensor]]:
+        """Normalised features by batch and layer."""
+        starts = range(0, clip.num_frames, FRAMES_PER_BATCH)
+        return [
+            [lpips.normalize_tensor(layer) for layer in network.net(network.scaling_layer(signed(clip, start)))]
+            for start in starts
+        ]
+
+    kept: dict[str, Any] = {}
+
+    def of_truth(truth: Pixels) -> list[list[torch.Tensor]]:
+        """The last truth's are kept: model, reconstruction and every trajectory are set beside the same."""
+        if kept.get("truth") is not truth:
+            kept.update(truth=truth, features=features(truth))
+        return cast("list[list[torch.Tensor]]", kept["features"])
+
     def measure(truth: Pixels, other: Pixels) -> FloatArray:
         check_pair(truth, other)
         distances = []
         with torch.inference_mode():
-            for start in range(0, truth.num_frames, FRAMES_PER_BATCH):
-                distance = network(signed(truth, start), signed(other, start))
+            for true, found in zip(of_truth(truth), features(other), strict=True):
+                layers = zip(network.lins, true, found, strict=True)
+                distance = sum(lin((one - two) ** 2).mean(dim=(2, 3)) for lin, one, two in layers)
                 distances.append(distance.flatten().double().cpu().numpy())
         return np.concatenate(distances)
 
