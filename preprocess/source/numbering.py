@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 TIE_S = 1e-6
@@ -31,7 +32,7 @@ def nearest(times_s: Sequence[float], rate_hz: float) -> list[int]:
     """
     chosen: list[int] = []
     position = 0
-    for moment in range(round((times_s[-1] - times_s[0]) * rate_hz) + 1):
+    for moment in range(math.floor((times_s[-1] - times_s[0] + TIE_S) * rate_hz) + 1):
         wanted_s = times_s[0] + moment / rate_hz
         while position + 1 < len(times_s) and 2 * wanted_s > times_s[position] + times_s[position + 1] - TIE_S:
             position += 1

@@ -51,6 +51,17 @@ def test_clips_follow_one_another(folder, opened, suffix):
     assert source.left_out == (f"drive.{suffix}: the last 10 of 100 frames do not fill a clip",)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_another_rate_takes_the_nearest_frames(folder, opened, suffix):
+    write_video(folder / f"drive.{suffix}", 200)  # at 25 Hz
+    halved = opened(frame_rate_hz=12.5)
+    assert [numbers(clip)[:3] for clip in halved.clips] == [[0, 2, 4], [60, 62, 64], [20, 22, 24]]  # the last of 120
+    assert halved.left_out == (f"drive.{suffix}: the last 10 of 100 frames do not fill a clip",)
+    doubled = opened(frame_rate_hz=50.0).clips[0]
+    assert len(numbers(doubled)) == 30
+    assert set(numbers(doubled)) <= set(range(16))
+
+
 def test_squares(folder, opened):
     write_video(folder / "drive.mp4", 90)
     squares = opened().clips[0].prepared(DataConfig(frame_height_px=32))
