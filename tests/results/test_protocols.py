@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from results import metrics, protocol
 from results.frechet import frechet
+from results.i3d import in_chunks, open_i3d
 from results.metrics import base
 from results.metrics.fvd_lab import mean_over_batches
 from results.metrics.psnr_lab import psnr_by_frame_of_the_lab
@@ -246,8 +247,6 @@ def test_grey_ssim_is_scikit_images_on_pillows_grey():
 
 
 def test_two_chunks_of_a_clip_are_two_samples(made_up, tiny_i3d):
-    from results.i3d import in_chunks
-
     clip = Pixels(made_up.frames[0])
     assert in_chunks(lambda part: np.array([part.num_frames, part.values.mean()]), 8)(clip).tolist() == [
         [8, made_up.frames[0, :8].mean()], [4, made_up.frames[0, 8:].mean()],
@@ -275,3 +274,19 @@ def test_frames_that_are_too_small_for_a_metric_are_the_reason(made_up, tmp_path
     made_up.evaluate(metrics=("lpips", "ssim"))
     assert records(made_up)["model", "lpips"].missing == "LPIPS needs frames of at least 31 px; these have 16"
     assert records(made_up)["model", "ssim"].value > 0
+
+
+def test_two_chunks_of_each_clip_are_measured_and_kept(made_up, tiny_i3d, monkeypatch):
+    tiny_i3d()
+    found = base.find("fvd-16-14")
+    halves = replace(found, min_frames=12, open=lambda: in_chunks(open_i3d(), 8))
+    monkeypatch.setattr("results.metrics.fvd_16_14.METRIC", halves)
+    info = made_up.write_samples(made_up.samples)
+    made_up.evaluate(metrics=("fvd-16-14", "fvd-16-14:pooled"))
+    kept = Measures(made_up.paths.samples / info.name)
+    truth, features = kept.read("truth", "fvd-16-14", 1)[:, 0], kept.read("model", "fvd-16-14", 1)
+    assert (truth.shape, features.shape) == ((4, 2, 6), (4, 2, 2, 6))
+    each = [frechet(truth, features[:, k]) for k in range(2)]
+    assert records(made_up)["model", "fvd-16-14"].value == pytest.approx(np.mean(each), rel=1e-9)
+    pooled = frechet(truth, np.concatenate(features.swapaxes(0, 1)))
+    assert records(made_up)["model", "fvd-16-14:pooled"].value == pytest.approx(pooled, rel=1e-9)

@@ -56,14 +56,14 @@ class Measures:
         Args:
             subject, metric, how: of what, by which metric, defined in which way.
             part: of the sample set.
-            values: (clips, trajectories, N).
+            values: (clips, trajectories, N), or (clips, trajectories, pieces, N) where a metric sees a clip in pieces.
             clip_ids: one name per clip.
 
         Raises:
             UserError: the disk is full.
             ValueError: values are no numbers, or do not fit the names.
         """
-        if values.ndim != 3 or len(values) != len(clip_ids):
+        if values.ndim not in (3, 4) or len(values) != len(clip_ids):
             raise ValueError(f"values of shape {values.shape} for {len(clip_ids)} clips")
         if np.isnan(values).any():
             raise ValueError(f"{metric} of {subject} in part {part} holds values that are no numbers")
