@@ -58,11 +58,9 @@ class _Expected:
     @classmethod
     def of(cls, config: RunConfig) -> _Expected:
         data, autoencoder = config.data, config.autoencoder
-        sides_px = data.frame_height_px, data.width_px
-        h, w = (side_px // autoencoder.downsampling for side_px in sides_px)
-        flips = 2 if autoencoder.both_flips else 1
-        moments = flips, data.frames_per_clip, autoencoder.latent_channels, h, w
-        return cls(moments, (data.frames_per_clip, *sides_px, 3))
+        flips, cells = 2 if autoencoder.both_flips else 1, (config.latent_height, config.latent_width)
+        moments = flips, data.frames_per_clip, autoencoder.latent_channels, *cells
+        return cls(moments, (data.frames_per_clip, data.frame_height_px, data.width_px, 3))
 
 
 def check_shards(

@@ -106,12 +106,12 @@ class _Part:
         num_test_clips: int,
         done: Mapping[tuple[object, ...], Record],
     ) -> None:
-        self._lacks = protocol.lacks(info, num_test_clips)
+        lacks = protocol.lacks(info, num_test_clips)
         chosen = protocol.chosen(info, num_test_clips)
         self._selection = Selection(chosen, protocol.num_trajectories or info.num_trajectories)
         self._describe = _Describe(config, protocol.name, info, self._selection)
         self._reasons = {
-            (subject, name): self._lacks or reason_against(subject, base.find(name), info, len(chosen), config.data)
+            (subject, name): lacks or reason_against(subject, base.find(name), info, len(chosen), config.data)
             for subject in SUBJECTS
             for name in protocol.metrics
         }
