@@ -9,6 +9,7 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.provenance import code_commit
+from vdt_hpc.experiment.sample_config import SampleConfig
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.experiment.tasks_config import TaskName
@@ -64,7 +65,9 @@ def _sets(config: RunConfig, latents: LatentSet, newest: Checkpoint) -> list[Sam
     num_frames = sample.num_frames or config.model.num_frames
     rolls = num_frames > config.model.num_frames
 
-    def describe(task: TaskName) -> SampleInfo:
+    counts = sample.counts(num_test)
+
+    def describe(way: SampleConfig, task: TaskName) -> SampleInfo:
         given = sample.given(task, num_frames)
         return SampleInfo(
             run=config.name,
@@ -76,10 +79,11 @@ def _sets(config: RunConfig, latents: LatentSet, newest: Checkpoint) -> list[Sam
             window_frames=config.model.num_frames if rolls else num_frames,
             overlap_frames=config.overlap_frames if rolls else 0,
             decode_precision=sample.decode_precision,
-            num_clips=min(sample.num_clips, num_test),
-            num_trajectories=sample.num_trajectories,
-            sampler=sample.sampler,
-            num_steps=sample.num_steps,
+            num_clips=counts.num_clips,
+            num_trajectories=counts.num_trajectories,
+            num_repeated_clips=None if counts.num_repeated_clips == counts.num_clips else counts.num_repeated_clips,
+            sampler=way.sampler,
+            num_steps=way.num_steps,
             seed=sample.seed,
             checkpoint=newest.name,
             clips_seen=newest.clips_seen,
@@ -88,15 +92,21 @@ def _sets(config: RunConfig, latents: LatentSet, newest: Checkpoint) -> list[Sam
             code_commit=commit,
         )
 
-    return [describe(task) for task in sample.tasks]
+    return [describe(way, task) for way in sample.ways for task in sample.tasks]
 
 
 def _summary(infos: list[SampleInfo]) -> str:
-    return ", ".join(f"{info.task}: {info.num_clips} clips x {info.num_trajectories}" for info in infos)
+    ways = len({(info.sampler, info.num_steps) for info in infos})
+    told = dict.fromkeys(f"{info.task}: {info.counts}" for info in infos)
+    return ", ".join(told) + (f", each in {ways} ways" if ways > 1 else "")
 
 
 def _outputs(infos: list[SampleInfo], paths: RunPaths) -> dict[str, str]:
-    return {f"{info.task} samples": str(paths.samples / info.name) for info in infos}
+    one_way = len({(info.sampler, info.num_steps) for info in infos}) == 1
+    return {
+        f"{info.task}{'' if one_way else f' {info.sampler} {info.num_steps}'} samples": str(paths.samples / info.name)
+        for info in infos
+    }
 
 
 def _silent(line: str) -> None:

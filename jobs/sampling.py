@@ -3,6 +3,8 @@
 Legend: B samples of a batch, T frames, C latent channels, h x w latent cells, H x W pixels.
 """
 
+import itertools
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,17 +14,18 @@ import torch
 from torch import Tensor
 
 from jobs.memory import AtOnce
-from vdt_hpc.dist import StopFlag, Task, cpus_of_task, device_of
+from vdt_hpc.dist import StopFlag, Task, cpus_of_task, device_name, device_of
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import window_plan
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.experiment.sample_config import SampleConfig
 from vdt_hpc.model import arithmetic, autoencoder, execution, masks, schedules, vdt, windows
 from vdt_hpc.model.noise_key import NoiseKey
 from vdt_hpc.progress import Progress
 from vdt_hpc.store.latents import LatentSet
 from vdt_hpc.store.sample_info import SampleInfo
-from vdt_hpc.store.samples import ByteArray, finish_set, write_part
+from vdt_hpc.store.samples import ByteArray, Pace, finish_set, write_part
 
 
 class Stopped(Exception):
@@ -49,7 +52,8 @@ class Generator:
         self, config: RunConfig, latents: LatentSet, weights: Mapping[str, Tensor], task: Task, stop: StopFlag,
         partition: Partition,
     ) -> None:  # fmt: skip
-        schedules.check(config.sample, config.diffusion)
+        for way in config.sample.ways:
+            schedules.check(way, config.diffusion)
         torch.set_num_threads(cpus_of_task(task))
         self._config, self._stop, self._main = config, stop, task.rank == 0
         self._device = device_of(task)
@@ -80,16 +84,19 @@ class Generator:
         """
         if self._main and info.num_clips < self._config.sample.num_clips:
             print(f"{info.task}: {info.num_clips} test clips are all there are", flush=True)
-        samples = info.num_trajectories * sum(len(info.part_clips(part)) for part in parts)
-        calls = schedules.num_calls(self._config.sample) * len(self._windows(info))
+        samples = sum(info.counts.of_clip(clip) for part in parts for clip in info.part_clips(part))
+        calls = schedules.num_calls(self._way(info)) * len(self._windows(info))
         try:
             with (
                 arithmetic.products(self._config, self._device),
                 Progress(f"sample {info.task}", samples * calls, "calls of the model") as progress,
             ):
                 for part in parts:
-                    clips = info.part_clips(part)
-                    write_part(folder, part, self._part(info, clips, progress), [self._clips.clip_id(i) for i in clips])
+                    clips, started_s = info.part_clips(part), time.perf_counter()
+                    frames = self._part(info, clips, progress)
+                    seconds = time.perf_counter() - started_s
+                    pace = Pace(seconds, sum(map(len, frames)), device_name(self._device))
+                    write_part(folder, part, frames, [self._clips.clip_id(clip) for clip in clips], pace)
         except Stopped:
             return False
         finish_set(folder, info)
@@ -98,16 +105,22 @@ class Generator:
     def _windows(self, info: SampleInfo) -> list[range]:
         return window_plan.plan(info.num_frames, self._config.model.num_frames, self._config.overlap_frames, info.given)
 
-    def _part(self, info: SampleInfo, clips: range, progress: Progress) -> ByteArray:
-        """Samples of some clips, (clips, trajectories, T, H, W, 3) uint8."""
-        pairs = [(clip, trajectory) for clip in clips for trajectory in range(info.num_trajectories)]
+    def _way(self, info: SampleInfo) -> SampleConfig:
+        """How a set is sampled."""
+        return next(
+            way for way in self._config.sample.ways if (way.sampler, way.num_steps) == (info.sampler, info.num_steps)
+        )
+
+    def _part(self, info: SampleInfo, clips: range, progress: Progress) -> list[ByteArray]:
+        """Samples of some clips, of each (trajectories, T, H, W, 3) uint8."""
+        pairs = [(clip, trajectory) for clip in clips for trajectory in range(info.counts.of_clip(clip))]
         frames: list[ByteArray] = []
         while left := pairs[len(frames) :]:
             latents = self._clips_at_once.fitting(len(left), partial(self._generate, info, left, progress))
             # Clip by clip: the decoder sees the same shapes, and gives the same bits, whatever the batch was.
             frames += [self._frames_at_once.fitting(len(clip), partial(self._decode, clip)) for clip in latents]
-        flat = np.stack(frames)
-        return flat.reshape(len(clips), info.num_trajectories, *flat.shape[1:])
+        of_clips = itertools.groupby(zip(pairs, frames, strict=True), key=lambda made: made[0][0])
+        return [np.stack([sample for _, sample in samples]) for _, samples in of_clips]
 
     @torch.inference_mode()
     def _generate(
@@ -121,7 +134,7 @@ class Generator:
             if self._stop:
                 raise Stopped
 
-        config, sample = self._config, self._config.sample
+        config, sample = self._config, self._way(info)
         given = torch.stack([self._given(clip, info.num_frames) for clip, _ in pairs]).to(self._device)
         cells = (config.latent_height, config.latent_height)
         wanted = [masks.for_sampling(info.task, sample, info.num_frames, cells, clip) for clip, _ in pairs]

@@ -32,8 +32,8 @@ class ByFrame:
 def load(sample_set: SampleSet) -> ByFrame | None:
     """What was measured frame by frame of a set; None where nothing was.
 
-    All clips and trajectories that were sampled count; what they measure at one frame is put together as the metric
-    puts frames together.
+    All clips count, and of each as many trajectories as there are of every one; what they measure at one frame is put
+    together as the metric puts frames together.
     """
     kept, info = Measures(sample_set.folder), sample_set.info
     curves: dict[str, dict[str, FloatArray]] = {}
@@ -42,7 +42,11 @@ def load(sample_set: SampleSet) -> ByFrame | None:
         if not isinstance(metric, FrameMetric) or metric.is_of_all_frames:
             continue
         measured = [subject for subject in SUBJECTS if kept.is_whole(subject, name, metric.how, info.num_parts())]
-        found = {subject: _curve(metric, kept.read(subject, name, info.num_parts())) for subject in measured}
+        of_every_clip = slice(info.counts.of_every_clip)
+        found = {
+            subject: _curve(metric, kept.read(subject, name, info.num_parts())[:, of_every_clip])
+            for subject in measured
+        }
         if found := {subject: values for subject, values in found.items() if len(values) == len(info.generated)}:
             curves[name] = found
     return ByFrame(info, curves) if curves else None

@@ -40,12 +40,7 @@ def draw(measured: ByFrame, theme: Theme = pictures.LIGHT) -> Figure:
             )  # fmt: skip
         unit = f" ({metric.unit})" if metric.unit else ""
         axes.set_ylabel(f"{metric.label}{unit} {metric.arrow}", color=theme.ink)
-        axes.set_facecolor("none")
-        axes.tick_params(colors=theme.ink, labelsize=8.5)
-        axes.grid(True, color=theme.faint, alpha=0.25, linewidth=0.6)
-        for side, spine in axes.spines.items():
-            spine.set_color(theme.faint)
-            spine.set_visible(side in ("left", "bottom"))
+        pictures.plain(axes, theme)
     panels[-1].set_xlabel("frame", color=theme.ink)
     panels[-1].set_xlim(-0.5, len(frames) - 0.5)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))

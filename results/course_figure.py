@@ -88,7 +88,8 @@ def _clips(figure: Figure, axes: Axes, parts: Sequence[Part], lanes: Sequence[st
 
 
 def _decorate(axes: Axes, lanes: Sequence[str], theme: Theme) -> None:
-    axes.set_facecolor("none")
+    pictures.plain(axes, theme, sides=("bottom",))
+    axes.grid(visible=False, axis="y")
     axes.set_yticks(range(len(lanes)), lanes)
     locator = dates.AutoDateLocator(tz=timezone.utc, minticks=3, maxticks=8)
     formatter = dates.ConciseDateFormatter(locator, tz=timezone.utc, show_offset=True)
@@ -96,13 +97,7 @@ def _decorate(axes: Axes, lanes: Sequence[str], theme: Theme) -> None:
     axes.xaxis.set_major_formatter(formatter)
     axes.xaxis.get_offset_text().set(color=theme.ink, size=8)
     axes.set_xlabel("UTC", color=theme.ink, size=8.5)
-    axes.tick_params(colors=theme.ink, labelsize=8.5)
     axes.tick_params(axis="y", length=0)
-    axes.grid(True, axis="x", color=theme.faint, alpha=0.25, linewidth=0.6)
-    axes.set_axisbelow(True)
-    for name, spine in axes.spines.items():
-        spine.set_color(theme.faint)
-        spine.set_visible(name == "bottom")
 
 
 def _day(moment: datetime) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from results.measure import Measurer, Stopped, Wanted, needed
 from results.metrics import base
 from results.metrics.base import plain_name
-from results.protocol import Protocol, of_run
+from results.protocol import of_run
 from results.statistics import Outcome, Selection, outcome
 from results.subjects import COPY, MODEL, REAL, SUBJECTS, Beside, Reconstruction, reason_against
 from vdt_hpc.dist import StopFlag, Task, current_task
@@ -19,6 +19,7 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
+from vdt_hpc.experiment.protocol import Protocol
 from vdt_hpc.experiment.provenance import code_commit
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
@@ -106,9 +107,9 @@ class _Part:
         num_test_clips: int,
         done: Mapping[tuple[object, ...], Record],
     ) -> None:
-        lacks = protocol.lacks(info, num_test_clips)
-        chosen = protocol.chosen(info, num_test_clips)
-        self._selection = Selection(chosen, protocol.num_trajectories or info.num_trajectories)
+        lacks = protocol.lacks(info.counts, num_test_clips)
+        chosen = protocol.chosen(info.counts, num_test_clips)
+        self._selection = Selection(chosen, protocol.num_trajectories or info.counts.of_every_clip)
         self._describe = _Describe(config, protocol.name, info, self._selection)
         self._reasons = {
             (subject, name): lacks or reason_against(subject, base.find(name), info, len(chosen), config.data)

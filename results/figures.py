@@ -93,12 +93,8 @@ def _restarts(figure: Figure, panels: Sequence[Axes], curve: Curve, theme: Theme
 
 def _decorate(axes: Axes, theme: Theme, is_last: bool) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-    axes.set_facecolor("none")
-    axes.tick_params(colors=theme.ink, which="both", labelsize=8.5, labelbottom=is_last)
-    axes.grid(True, which="major", color=theme.faint, alpha=0.25, linewidth=0.6)
-    for name, spine in axes.spines.items():
-        spine.set_color(theme.faint)
-        spine.set_visible(name in ("left", "bottom"))
+    pictures.plain(axes, theme)
+    axes.tick_params(labelbottom=is_last)
     if is_last:
         axes.set_xlabel("clips seen", color=theme.ink, size=8.5)
 

@@ -75,12 +75,12 @@ def load(config: RunConfig, paths: RunPaths, samples: str) -> Film:
     chosen = np.unique(np.linspace(0, info.num_clips - 1, NUM_CLIPS).round().astype(int))
     clip_ids, truth, samples_of = [], [], []
     blocks = _blocks(config, info, chosen) if info.task == "completion" else None
-    for index, (clip_id, clip_samples) in enumerate(found.clips()):
-        if index in chosen:
-            true = true_frames.frames(index)[: info.num_frames]
-            clip_ids.append(clip_id)
-            truth.append(true)
-            samples_of.append(with_given(clip_samples[:1], true, info.given)[0])
+    for index in map(int, chosen):
+        clip_id, clip_samples = found.clip(index)
+        true = true_frames.frames(index)[: info.num_frames]
+        clip_ids.append(clip_id)
+        truth.append(true)
+        samples_of.append(with_given(clip_samples[:1], true, info.given)[0])
     return Film(info, tuple(clip_ids), np.stack(truth), np.stack(samples_of), rate_hz(config.data), blocks)
 
 

@@ -105,7 +105,7 @@ class Measurer:
                 values[want].append(numbers)
             progress.advance()
         for (subject, name), of_clips in values.items():
-            self._kept.write(subject, name, self._metrics[name].how, part, np.stack(of_clips), names)
+            self._kept.write(subject, name, self._metrics[name].how, part, of_clips, names)
 
     def _clip(self, index: int, samples: ByteArray, wants: Sequence[Wanted]) -> list[tuple[Wanted, FloatArray]]:
         """Of one clip, all that is wanted: each (trajectories, N)."""
@@ -148,7 +148,7 @@ class Measurer:
             expected = truth.clip_id(index) if index < len(truth) else "nothing more"
             raise UserError(f"clip {index} of {folder} is {clip_id}, the test split has {expected}; {_AGAIN}")
         frames = truth.frames(index)
-        expected_shape = (info.num_trajectories, info.num_frames, *frames.shape[1:])
+        expected_shape = (info.counts.of_clip(index), info.num_frames, *frames.shape[1:])
         if samples.shape != expected_shape or info.num_frames > len(frames):
             raise UserError(
                 f"clip {clip_id} of {folder} has shape {samples.shape}, expected {expected_shape} for true frames "

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 
 from results import data_notes, figures, shown, training_strips, wording
 from results.by_frame import ByFrame
+from results.by_time import ByTime
 from results.course import Part
 from results.current import Comparison
 from results.film import Film
@@ -18,7 +20,6 @@ from results.progress_curve import Curve
 from results.shown import data_uri
 from results.tables.table import RANKED, Table
 from results.training_strips import TrainingStrip
-from vdt_hpc import pictures
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.store.manifest import Manifest
@@ -35,6 +36,8 @@ class Content:
     tables: Sequence[Table]
     films: Sequence[tuple[Film, Path, ByFrame | None]]
     """Each with its video, an MP4 file that has a GIF beside it, and what was measured of it frame by frame."""
+    by_time: Sequence[ByTime]
+    """Tasks that were sampled in several ways."""
     sample_notes: Sequence[str]
     """Why films are not shown, one line each."""
     curve: Curve | None
@@ -65,6 +68,7 @@ def render(content: Content) -> str:
         tables=content.tables,
         ranked=RANKED,
         films=[shown.film(*one) for one in content.films],
+        by_time=[shown.by_time(one) for one in content.by_time],
         sample_notes=content.sample_notes,
         curve=_curve(content.curve),
         course=shown.course(content.course),
@@ -88,6 +92,7 @@ def _lead(content: Content) -> str:
 
 def _facts(content: Content) -> list[tuple[str, str, str]]:
     config, record = content.config, content.comparisons[0].model.first
+    assert record.sampler is not None  # a record of the model names its sampler
     model = config.model
     tasks = dict.fromkeys(comparison.task for comparison in content.comparisons)
     generated = f"{record.given_frames} given, " if record.given_frames else ""
@@ -99,7 +104,7 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
         ("Clip", f"{record.num_frames} frames", generated),
         ("Model", f"VDT, depth {model.depth}", f"width {model.width}, {model.num_heads} heads"),
         ("Trained", f"{record.clips_seen:,} clips seen", f"of {config.train.total_clips:,} planned"),
-        ("Sampler", f"{(record.sampler or '').upper()}, {record.num_steps} steps",
+        ("Sampler", f"{wording.SAMPLERS[record.sampler]}, {record.num_steps} steps",
          f"{record.num_trajectories} sample{'s' if record.num_trajectories > 1 else ''} per clip, seed {record.seed}"),
     ]  # fmt: skip
 
@@ -114,19 +119,14 @@ def _curve(curve: Curve | None) -> dict[str, str] | None:
     restarts, moves = len(curve.restarts), sum(restart.moved for restart in curve.restarts)
     text += f"; {restarts} restart{'s' if restarts != 1 else ''}" if restarts else ""
     text += f", {moves} of them on another partition." if moves else "."
-    return {
-        "light": data_uri(pictures.webp(figures.loss_curve(curve)), "webp"),
-        "dark": data_uri(pictures.webp(figures.loss_curve(curve, pictures.DARK)), "webp"),
-        "alt": f"Loss over clips seen. {text}",
-        "caption": text,
-    }
+    return shown.picture(partial(figures.loss_curve, curve), f"Loss over clips seen. {text}", text)
 
 
 def _training_strips(strips: Sequence[TrainingStrip]) -> dict[str, Any] | None:
     if not strips:
         return None
-    shown = [(data_uri(strip.webp, "webp"), f"Film strip after {strip.clips_seen:,} clips") for strip in strips]
-    return {"pictures": shown, "caption": training_strips.caption(strips)}
+    sources = [(data_uri(strip.webp), f"Film strip after {strip.clips_seen:,} clips") for strip in strips]
+    return {"pictures": sources, "caption": training_strips.caption(strips)}
 
 
 def _provenance(content: Content) -> list[tuple[str, str]]:

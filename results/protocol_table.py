@@ -1,6 +1,5 @@
 """The table of what was measured by one protocol: its columns in the protocol's order, its remark with it."""
 
-from results import protocol
 from results.current import Comparison
 from results.metrics import base
 from results.metrics.base import SetMetric
@@ -8,6 +7,7 @@ from results.published import Published
 from results.subjects import MODEL, REAL
 from results.tables import building
 from results.tables.table import Table
+from vdt_hpc.experiment import protocol
 from vdt_hpc.experiment.config import EvaluateConfig
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from results import (
     by_frame,
     by_frame_figure,
+    by_time,
+    by_time_figure,
     course,
     course_figure,
     current,
@@ -61,6 +63,9 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
 
     films, notes = _films(config, paths, comparisons)
     shown = [(one, _draw(one, paths), _by_frame(one, paths)) for one in films]
+    several_ways = by_time.load(comparisons, paths, config.evaluate.protocol)
+    for one in several_ways:
+        pictures.save(by_time_figure.draw(one), paths.figures / f"time-{one.comparison.task}")
     curve = progress_curve.read(paths.progress_log)
     if curve is not None and curve.train:
         pictures.save(figures.loss_curve(curve), paths.figures / "loss")
@@ -68,7 +73,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     if jobs:
         pictures.save(course_figure.timeline(jobs), paths.figures / "jobs")
     strips = training_strips.load(paths.strips)
-    content = page.Content(config, comparisons, built, shown, notes, curve, jobs, strips, manifest)
+    content = page.Content(config, comparisons, built, shown, several_ways, notes, curve, jobs, strips, manifest)
     files.write_text(paths.page, page.render(content))
     checkpoint = comparisons[0].model.first.checkpoint
     return StageResult(

@@ -1,16 +1,21 @@
 """What the page shows of films and of the course of the training, as its template takes it."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from results import by_frame_figure, course_figure, film_frames, videos, wording
+from matplotlib.figure import Figure
+
+from results import by_frame_figure, by_time_figure, course_figure, film_frames, videos, wording
 from results.by_frame import ByFrame
+from results.by_time import ByTime
 from results.course import OPEN, Part, Spent, spent
 from results.film import UNKNOWN_HZ, Film
 from results.metrics import base
 from vdt_hpc import pictures
+from vdt_hpc.pictures import Theme
 
 MOST_EMBEDDED_BYTES = 8 << 20
 """A larger video stays a file beside the page."""
@@ -48,7 +53,7 @@ def film(one: Film, video: Path, by_frame: ByFrame | None) -> dict[str, Any]:
     beside = (video, video.with_suffix(".gif"))
     frames_shown = film_frames.FilmFrames(one)
     return {
-        "title": f"{task} ({info.sampler.upper()}, {info.num_steps} steps)",
+        "title": f"{task} ({wording.SAMPLERS[info.sampler]}, {info.num_steps} steps)",
         "num_frames": info.num_frames,
         "given": ",".join(map(str, info.given)),
         "made": "blocks generated" if info.task == "completion" else "generated",
@@ -68,19 +73,36 @@ def film(one: Film, video: Path, by_frame: ByFrame | None) -> dict[str, Any]:
     }
 
 
+def picture(draw: Callable[[Theme], Figure], alt: str, caption: str) -> dict[str, str]:
+    """A figure on light and on dark screens, with what stands for it and under it."""
+    light, dark = (data_uri(pictures.webp(draw(theme))) for theme in (pictures.LIGHT, pictures.DARK))
+    return {"light": light, "dark": dark, "alt": alt, "caption": caption}
+
+
+def by_time(measured: ByTime) -> dict[str, str]:
+    """Quality over sampling time, with a title of its own."""
+    info = measured.comparison.model.first
+    labels = wording.listed([base.find(name).label for name in measured.metrics])
+    devices = wording.listed(list(dict.fromkeys(way.device for way in measured.ways)))
+    steps = ", ".join(f"{wording.SAMPLERS[way.sampler]} {way.num_steps}" for way in measured.ways)
+    text = f"{labels} over the seconds that a sample took on {devices}; numbers at the points are steps: {steps}"
+    caption = (
+        f"{text}. {info.num_clips} clips, protocol {measured.comparison.protocol}. The time is the median over the "
+        "parts of a sample set, from noise to frames, decoding included."
+    )
+    task = wording.TASKS.get(info.task, info.task)
+    shown = picture(partial(by_time_figure.draw, measured), f"Quality over sampling time. {text}.", caption)
+    return {"title": f"{task}: quality over sampling time", **shown}
+
+
 def _by_frame(measured: ByFrame | None) -> dict[str, str] | None:
     if measured is None:
         return None
     labels = wording.listed([base.find(name).label for name in measured.curves])
-    info = measured.info
-    trajectories = f" and {info.num_trajectories} trajectories" if info.num_trajectories > 1 else ""
+    info, several = measured.info, measured.info.counts.of_every_clip
+    trajectories = f" and {several} trajectories" if several > 1 else ""
     text = f"{labels} at each generated frame, over {info.num_clips} clips{trajectories}"
-    return {
-        "light": data_uri(pictures.webp(by_frame_figure.draw(measured))),
-        "dark": data_uri(pictures.webp(by_frame_figure.draw(measured, pictures.DARK))),
-        "alt": f"Quality over the index of the frame. {text}",
-        "caption": f"{text}.",
-    }
+    return picture(partial(by_frame_figure.draw, measured), f"Quality over the index of the frame. {text}", f"{text}.")
 
 
 def course(parts: Sequence[Part]) -> dict[str, Any] | None:
@@ -102,11 +124,9 @@ def course(parts: Sequence[Part]) -> dict[str, Any] | None:
         notes.append("The last job has no end yet; its hours are counted up to its last line in the training log.")
     if any(row.unit == "task" for row in rows):
         notes.append("Task hours: what a task had for itself was not noted, as where a run trains without Slurm.")
+    alt = f"Timeline of the jobs that trained the run. {text}"
     return {
-        "light": data_uri(pictures.webp(course_figure.timeline(parts))),
-        "dark": data_uri(pictures.webp(course_figure.timeline(parts, pictures.DARK))),
-        "alt": f"Timeline of the jobs that trained the run. {text}",
-        "caption": f"{text}.",
+        "timeline": picture(partial(course_figure.timeline, parts), alt, f"{text}."),
         "rows": [_row(row) for row in rows],
         "notes": notes,
     }

@@ -8,6 +8,10 @@ TASKS = {
     "completion": "Spatial-temporal completion",
 }  # fmt: skip
 
+SAMPLERS = {
+    "ddpm": "DDPM", "ddim": "DDIM", "dpm-solver++": "DPM-Solver++", "unipc": "UniPC", "euler": "Euler", "heun": "Heun",
+}  # fmt: skip
+
 
 def frames(task: str, given: Sequence[int], num_frames: int) -> str:
     """Which frames are given and which are generated, in a few words.

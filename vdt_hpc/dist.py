@@ -249,6 +249,16 @@ def device_of(task: Task) -> "torch.device":
     return torch.device("cuda", index)
 
 
+def device_name(device: "torch.device") -> str:
+    """What computes, as people name it: the GPU's model, or how many threads of the CPU."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
 def _require_writable(folder: Path) -> None:
     """Raise on every rank alike where rank 0 could not announce itself, so that none waits for it."""
     probe = folder / f".{socket.gethostname()}-{os.getpid()}.tmp"

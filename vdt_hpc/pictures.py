@@ -175,6 +175,17 @@ def figure(width_in: float, height_in: float, theme: Theme) -> Figure:
     return Figure(figsize=(width_in, height_in), facecolor=theme.ground)
 
 
+def plain(axes: Axes, theme: Theme, sides: Collection[str] = ("left", "bottom")) -> None:
+    """Give a panel what all curves share: no ground of its own, a faint grid, lines at some sides alone."""
+    axes.set_facecolor("none")
+    axes.tick_params(colors=theme.ink, which="both", labelsize=8.5)
+    axes.grid(True, which="major", color=theme.faint, alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for name, spine in axes.spines.items():
+        spine.set_color(theme.faint)
+        spine.set_visible(name in sides)
+
+
 def save(drawn: Figure, path: Path, kinds: Sequence[str] = ("png", "pdf")) -> None:
     """Write a figure as files beside each other, each finished by rename.
 

@@ -219,3 +219,23 @@ def test_weights_of_metrics(new_run, tmp_path, monkeypatch):
     (tmp_path / "alexnet-owt-7be5be79.safetensors").write_text("")
     assert look_here(new_run(), "evaluate")["lpips"].level == "ok"
     assert "fvd" not in look_here(new_run(evaluate={"metrics": ["psnr"]}), "evaluate")
+    found = look_here(new_run(evaluate={"metrics": ["lpips:best"], "protocols": ["full1525"]}), "evaluate")
+    assert found["lpips"].level == "ok"
+    assert found["fvd-16-14"].level == found["lpips-vgg"].level == "warning"
+
+
+def test_protocols_that_the_samples_to_come_do_not_serve(new_run):
+    evaluate = {"protocols": ["full1525", "quick"]}
+    run = new_run(evaluate=evaluate, sample={"num_clips": 2, "tasks": ["prediction"]})
+    assert "protocol quick" not in look_here(run, "sample")  # nobody knows how many test clips there will be
+    found = look_here(run.write_latents(), "sample")
+    assert (found["protocol quick"].level, found["protocol full1525"].level) == ("ok", "warning")
+    assert found["protocol full1525"].message == (
+        "its numbers will be missing in the tables: protocol full1525 takes clips up to number 3 of the test split; 2 "
+        "have samples (sample.num_clips)"
+    )
+    run = new_run(evaluate=evaluate, sample={"num_clips": 3, "tasks": ["unconditional"]}).write_latents()
+    assert {"protocol quick", "protocol full1525"}.isdisjoint(look_here(run, "sample"))  # no task of theirs is sampled
+    unknown = look_here(new_run(evaluate={"protocols": ["mcvd"]}), "sample")["protocols"]
+    assert unknown.level == "fault"
+    assert "unknown protocol 'mcvd'" in unknown.message

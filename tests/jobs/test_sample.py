@@ -113,6 +113,41 @@ def test_samples_do_not_depend_on_batch_size_or_ranks(trained, trained_once, tmp
         assert np.abs(pixels(found).astype(int) - reference[task]).max() <= 1  # rounding may cross a level
 
 
+def test_some_clips_get_more_samples_and_the_others_stay_as_they_are(trained, trained_once, tmp_path):
+    run = run_with(sample__num_trajectories=2, sample__num_repeated_clips=3, sample__tasks=["prediction"])
+    assert "prediction: 9 clips x 1, 3 of them x 2" in sample.run(run, trained).summary
+    found = sets(trained, run)["prediction"]
+    shapes = [len(samples) for _, samples in found.clips()]
+    assert shapes == [2, 1, 1, 1, 2, 1, 1, 1, 2]
+    shutil.copytree(trained_once, tmp_path / "all")
+    every = run_with(sample__num_trajectories=2, sample__tasks=["prediction"])
+    sample.run(every, made_up.partition(tmp_path / "all"))
+    reference = pixels(sets(made_up.partition(tmp_path / "all"), every)["prediction"])
+    for index, (_, samples) in enumerate(found.clips()):
+        assert np.abs(samples.astype(int) - reference[index, : len(samples)]).max() <= 1  # rounding may cross a level
+    assert [pace.num_samples for pace in found.paces()] == [10, 2]
+    assert all(pace.seconds > 0 and pace.device.startswith("CPU, ") for pace in found.paces())
+
+
+def test_further_ways_to_sample_are_sets_beside(trained):
+    also = [{"sampler": "dpm-solver++", "num_steps": 3}, {"sampler": "ddim", "num_steps": 4}]
+    run = run_with(sample__also=also, sample__tasks=["prediction"])
+    result = sample.run(run, trained)
+    assert "prediction: 9 clips x 1, each in 3 ways" in result.summary
+    found = SampleSet.find_all(made_up.paths_for(run, trained).samples)
+    steps = run.sample.num_steps
+    assert {(one.info.sampler, one.info.num_steps) for one in found} == {
+        ("ddim", steps), ("dpm-solver++", 3), ("ddim", 4),
+    }  # fmt: skip
+    assert set(result.outputs) == {
+        f"prediction ddim {steps} samples", "prediction dpm-solver++ 3 samples", "prediction ddim 4 samples",
+    }  # fmt: skip
+    alone = run_with(sample__num_steps=4, sample__tasks=["prediction"])
+    assert "already sampled" in sample.run(alone, trained).summary
+    with pytest.raises(UserError, match="num_steps 700: DDIM would start at time"):
+        sample.run(run_with(sample__also=[{"sampler": "ddim", "num_steps": 700}]), trained)
+
+
 def test_a_stop_keeps_finished_parts_and_the_next_run_goes_on(trained, monkeypatch):
     run = run_with(sample__tasks=["prediction"])
     whole = sampling.write_part

@@ -82,13 +82,13 @@ class MadeUp:
         )  # fmt: skip
         return replace(info, **changes)
 
-    def write_samples(self, samples, info=None):
+    def write_samples(self, samples, info=None, pace=None):
         """Write (N, K, T, H, W, 3) uint8 as a finished set; returns its info."""
         info = info or self.info(num_trajectories=samples.shape[1])
         folder = self.paths.samples / info.name
         for part in range(info.num_parts()):
             clips = info.part_clips(part)
-            write_part(folder, part, samples[clips.start : clips.stop], [self.clip_id(index) for index in clips])
+            write_part(folder, part, samples[clips.start : clips.stop], [self.clip_id(index) for index in clips], pace)
         assert finish_set(folder, info)
         return info
 

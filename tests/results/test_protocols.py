@@ -1,6 +1,7 @@
 """Protocols: which clips and trajectories they take, what they make of them, and the lab report's faults repeated."""
 
 import json
+import pkgutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from results import metrics, protocol
+from results import metrics
 from results.frechet import frechet
 from results.i3d import in_chunks, open_i3d
 from results.metrics import base
@@ -17,8 +18,12 @@ from results.metrics.fvd_lab import mean_over_batches
 from results.metrics.psnr_lab import psnr_by_frame_of_the_lab
 from results.metrics.ssim_lab import ssim_by_frame_of_the_lab
 from tests.quality.made_alexnet import alexnet
+from vdt_hpc.commandline import load_run
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment import protocol
+from vdt_hpc.experiment.sample_counts import SampleCounts
 from vdt_hpc.experiment.tasks_config import TASKS
+from vdt_hpc.experiment.weights import OF_METRICS
 from vdt_hpc.quality.distortion import psnr, psnr_by_frame, ssim_by_frame, ssim_by_frame_grey
 from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.store.measures import Measures
@@ -59,11 +64,26 @@ def test_every_protocol_is_whole(name):
     assert set(found.tasks or TASKS) <= set(TASKS)
 
 
-def test_mcvds_clips_are_chosen_by_its_rule(made_up):
-    chosen = protocol.load("mcvd256").chosen(made_up.info(), 1525)
+def test_the_launcher_knows_what_every_metric_needs():
+    names = [
+        module.name.replace("_", "-") for module in pkgutil.iter_modules(metrics.__path__) if module.name != "base"
+    ]
+    assert {name: needs for name in names if (needs := base.find(name).needs)} == OF_METRICS
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (Path(__file__).parents[2] / "configs" / "run").glob("*.yaml")])
+def test_the_samples_of_every_run_serve_its_protocols(name):
+    config = load_run(name)
+    for one in map(protocol.load, config.evaluate.protocols):
+        assert one.lacks(config.sample.counts(1525), 1525) is None
+
+
+def test_mcvds_clips_are_chosen_by_its_rule():
+    sampled = SampleCounts(num_clips=4, num_trajectories=1, num_repeated_clips=4)
+    chosen = protocol.load("mcvd256").chosen(sampled, 1525)
     assert chosen == [round(i / 255 * 1524) for i in range(256)]
     assert (chosen[0], chosen[-1], len(set(chosen))) == (0, 1524, 256)
-    assert protocol.load("full1525").chosen(made_up.info(), 1525) == list(range(1525))
+    assert protocol.load("full1525").chosen(sampled, 1525) == list(range(1525))
 
 
 @pytest.mark.parametrize(
@@ -136,11 +156,41 @@ def test_what_the_samples_lack_is_the_reason(made_up):
     made_up.evaluate(protocols=("full1525", "mcvd256"))
     reasons = {record.missing for record in records(made_up, protocol="full1525").values()}
     assert reasons == {
-        "protocol full1525 takes clips up to number 4 of the test split; 3 were sampled (sample.num_clips)"
+        "protocol full1525 takes clips up to number 4 of the test split; 3 have samples (sample.num_clips)"
     }
     reasons = {record.missing for record in records(made_up, protocol="mcvd256").values()}
     assert reasons == {"protocol mcvd256 takes 256 test clips; there are 4"}
     assert records(made_up, protocol="2to28")["model", "psnr"].value > 0
+
+
+def test_clips_with_several_trajectories_beside_clips_with_one(made_up, of_ours, tiny_i3d):
+    """Clips 0 and 3 have two samples, the others one: each protocol takes of them what it states."""
+    tiny_i3d()
+    of_ours("every", num_trajectories=1, metrics=["psnr", "fvd"])
+    of_ours("few", clips="spread", num_clips=2, num_trajectories=2, metrics=["psnr:best", "fvd:pooled"])
+    of_ours("more", num_trajectories=2)
+    samples = [clip[: 2 if index in (0, 3) else 1] for index, clip in enumerate(made_up.samples)]
+    info = made_up.write_samples(samples, made_up.info(num_trajectories=2, num_repeated_clips=2))
+    made_up.evaluate(metrics=("psnr", "ssim:best"), protocols=("every", "few", "more"))
+    clips = [[psnr(Pixels(true[GIVEN:]), Pixels(one[GIVEN:])) for one in several]
+             for true, several in zip(made_up.frames, samples, strict=True)]  # fmt: skip
+    own, every, few = (records(made_up, protocol=name) for name in ("2to28", "every", "few"))
+    assert every["model", "psnr"].value == pytest.approx(np.mean([clip[0] for clip in clips]), rel=1e-12)
+    assert few["model", "psnr:best"].value == pytest.approx(np.mean([max(clips[0]), max(clips[3])]), rel=1e-12)
+    assert few["model", "psnr:best"].num_trajectories == 2
+    assert own["model", "psnr"].value == every["model", "psnr"].value
+    assert own["model", "ssim:best"].num_trajectories == 1
+    kept = Measures(made_up.paths.samples / info.name)
+    truth, features = kept.read("truth", "fvd", 1)[:, 0], kept.read("model", "fvd", 1)
+    assert np.isnan(features[1:3, 1]).all()
+    assert np.isfinite(features[1:3, 0]).all()
+    assert every["model", "fvd"].value == pytest.approx(frechet(truth, features[:, 0]), rel=1e-9)
+    pooled = frechet(truth[[0, 3]], np.concatenate([features[[0, 3], k] for k in (0, 1)]))
+    assert few["model", "fvd:pooled"].value == pytest.approx(pooled, rel=1e-9)
+    assert records(made_up, protocol="more")["model", "psnr"].missing == (
+        "protocol more takes 2 trajectories of each of its 4 clips; some have 1 (sample.num_trajectories, "
+        "sample.num_repeated_clips)"
+    )
 
 
 def test_the_readmes_metric_is_one_file_and_its_name(made_up, tmp_path, monkeypatch):

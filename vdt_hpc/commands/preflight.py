@@ -14,6 +14,7 @@ from vdt_hpc.commands import run_state
 from vdt_hpc.commands import site as sites
 from vdt_hpc.commands.checks import disk, inputs, lineage, place
 from vdt_hpc.commands.checks.findings import Finding, fault, refuse, render
+from vdt_hpc.commands.checks.surroundings import Surroundings
 from vdt_hpc.commands.site import Site
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
@@ -67,5 +68,5 @@ def _look(
         yield from lineage.check_same_run(config, paths, state)
     if site is None or site.name:
         yield from lineage.check_moved(config, profiles, state, site.name if site else "")
-    where = inputs.Surroundings(config, paths, state, on_slurm=site is not None)
+    where = Surroundings(config, paths, state, on_slurm=site is not None)
     yield from inputs.check_inputs(names, where)

@@ -114,7 +114,7 @@ class EvaluateConfig(Section):
     """Its metrics, in the order of the table's columns: names of files in results/metrics; ssim:best, fvd:pooled say
     what several trajectories become."""
     protocols: tuple[str, ...] = ()
-    """Further protocols that the same samples are measured by: names of files in results/protocols."""
+    """Further protocols that the same samples are measured by: names of files in configs/protocol."""
 
 
 class RunConfig(Section):
@@ -151,11 +151,13 @@ class RunConfig(Section):
         if self.tasks.completion and self.latent_height < 2:
             raise ValueError("tasks.completion needs latents of more than one cell; raise data.frame_height_px")
         self.sample.check(self.tasks, self.model.num_frames)
-        if (self.sample.sampler in FLOW_SAMPLERS) != (self.diffusion.prediction == "flow"):
-            raise ValueError(
-                f"sample.sampler {self.sample.sampler} does not go with diffusion.prediction "
-                f"{self.diffusion.prediction}: flow takes {' or '.join(FLOW_SAMPLERS)}, the others take the others"
-            )
+        for way in self.sample.ways:
+            if (way.sampler in FLOW_SAMPLERS) != (self.diffusion.prediction == "flow"):
+                raise ValueError(
+                    f"sample.{'sampler' if way is self.sample else 'also'} {way.sampler} does not go with "
+                    f"diffusion.prediction {self.diffusion.prediction}: flow takes {' or '.join(FLOW_SAMPLERS)}, the "
+                    "others take the others"
+                )
         cell_px = self.autoencoder.downsampling * self.model.patch_size
         for name, size_px in (("height", self.data.frame_height_px), ("width", self.data.width_px)):
             if size_px % cell_px:

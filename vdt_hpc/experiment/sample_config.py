@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from vdt_hpc.experiment.sample_counts import SampleCounts
 from vdt_hpc.experiment.section import HOW, NonNegativeInt, PositiveInt, Section
 from vdt_hpc.experiment.tasks_config import PREFIX_TASKS, TaskName, TasksConfig
 
@@ -11,6 +12,15 @@ SamplerName = Literal["ddpm", "ddim", "dpm-solver++", "unipc", "euler", "heun"]
 FLOW_SAMPLERS: tuple[SamplerName, ...] = ("euler", "heun")
 """Those that follow a flow; the others reverse a diffusion."""
 DecodePrecision = Literal["fp32", "bf16"]
+
+
+class SamplerSteps(Section):
+    """One way to sample."""
+
+    sampler: SamplerName
+    """Reverse process."""
+    num_steps: PositiveInt
+    """Steps of the reverse process."""
 
 
 class SampleConfig(Section):
@@ -32,10 +42,15 @@ class SampleConfig(Section):
     """Reverse process."""
     num_steps: PositiveInt = 50
     """Steps of the reverse process."""
+    also: tuple[SamplerSteps, ...] = ()
+    """Further samplers and numbers of steps for the same clips, to see what quality costs in time."""
     num_clips: PositiveInt = 256
-    """Test clips; all of them where there are fewer."""
+    """Test clips, the first ones; all of them where there are fewer."""
     num_trajectories: PositiveInt = 1
     """Samples per clip."""
+    num_repeated_clips: PositiveInt | None = None
+    """Clips, spread evenly over those that are sampled, with `num_trajectories` samples; the others have one. Null: all
+    have as many."""
     seed: NonNegativeInt = 0
     """Seed of the noise; a clip's noise depends on (seed, task, clip, trajectory) alone."""
     clips_per_batch: Annotated[PositiveInt, HOW] = 8
@@ -50,6 +65,26 @@ class SampleConfig(Section):
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise ValueError("tasks must name at least one task, each once")
         return self
+
+    @model_validator(mode="after")
+    def _ways_once(self) -> "SampleConfig":
+        ways = [(self.sampler, self.num_steps), *((way.sampler, way.num_steps) for way in self.also)]
+        twice = sorted({f"{sampler} with {steps} steps" for sampler, steps in ways if ways.count((sampler, steps)) > 1})
+        if twice:
+            raise ValueError(f"also names {', '.join(twice)} twice, or what sampler and num_steps say already")
+        return self
+
+    @property
+    def ways(self) -> "tuple[SampleConfig, ...]":
+        """This section once for each way to sample, the first being its own."""
+        others = [self.model_copy(update={"sampler": way.sampler, "num_steps": way.num_steps}) for way in self.also]
+        return (self, *others)
+
+    def counts(self, num_test_clips: int) -> SampleCounts:
+        """Samples that are made where the test split has so many clips."""
+        num_clips = min(self.num_clips, num_test_clips)
+        several = num_clips if self.num_trajectories == 1 else self.num_repeated_clips or num_clips
+        return SampleCounts(num_clips, self.num_trajectories, min(several, num_clips))
 
     def check(self, trained: TasksConfig, window_frames: int) -> None:
         """Refuse to generate what training never saw.

@@ -43,7 +43,7 @@ ALEXNET = MetricWeights("AlexNet", "alexnet", ("alexnet-owt-7be5be79.pth", "alex
 VGG = MetricWeights("VGG16", "vgg16", ("vgg16-397923af.pth", "vgg16-397923af.safetensors"))
 I3D = MetricWeights("I3D", "i3d", ("i3d_torchscript.pt",))
 METRIC_WEIGHTS = (ALEXNET, VGG, I3D)
-OF_METRICS = {"lpips": ALEXNET, "fvd": I3D}
+OF_METRICS = {"lpips": ALEXNET, "lpips-vgg": VGG, "fvd": I3D, "fvd-16-14": I3D, "fvd-lab": I3D}
 """Metric -> the weights that it needs; the others need none."""
 
 

@@ -3,9 +3,9 @@
     samples/<set>/measures/<subject>/<metric>-00000.h5
 
 One file for each part of the set: `values`, (clips, trajectories, ...) of one number for each frame that counts, or of
-one feature vector for each clip; `clip_id`; as attribute, how it was measured, so that a metric that is defined anew is
-measured anew. Each is finished by rename, so that any number of tasks, now or later, fills the same set; who removes
-the samples removes what was measured of them.
+one feature vector for each clip, NaN where a clip has fewer trajectories than another; `clip_id`; as attribute, how it
+was measured, so that a metric that is defined anew is measured anew. Each is finished by rename, so that any number of
+tasks, now or later, fills the same set; who removes the samples removes what was measured of them.
 """
 
 import contextlib
@@ -49,40 +49,41 @@ class Measures:
         return sorted({path.stem.rpartition("-")[0] for path in self._folder.glob("*/[!.]*.h5")})
 
     def write(
-        self, subject: str, metric: str, how: str, part: int, values: FloatArray, clip_ids: Sequence[str]
+        self, subject: str, metric: str, how: str, part: int, values: Sequence[FloatArray], clip_ids: Sequence[str]
     ) -> None:
         """Keep what was measured of one part.
 
         Args:
             subject, metric, how: of what, by which metric, defined in which way.
             part: of the sample set.
-            values: (clips, trajectories, N), or (clips, trajectories, pieces, N) where a metric sees a clip in pieces.
+            values: of each clip, (trajectories, N), or (trajectories, pieces, N) where a metric sees a clip in pieces.
             clip_ids: one name per clip.
 
         Raises:
             UserError: the disk is full.
             ValueError: values are no numbers, or do not fit the names.
         """
-        if values.ndim not in (3, 4) or len(values) != len(clip_ids):
-            raise ValueError(f"values of shape {values.shape} for {len(clip_ids)} clips")
-        if np.isnan(values).any():
+        if any(clip.ndim not in (2, 3) for clip in values) or len(values) != len(clip_ids):
+            raise ValueError(f"values of shapes {[clip.shape for clip in values]} for {len(clip_ids)} clips")
+        if any(np.isnan(clip).any() for clip in values):
             raise ValueError(f"{metric} of {subject} in part {part} holds values that are no numbers")
         with files.finish(self._path(subject, metric, part)) as temporary, h5py.File(temporary, "w") as file:
-            file.create_dataset("values", data=values)
+            file.create_dataset("values", data=_padded(values))
             file.create_dataset("clip_id", data=np.array(clip_ids, dtype=h5py.string_dtype()))
             file.attrs["how"] = how
 
     def read(self, subject: str, metric: str, num_parts: int) -> FloatArray:
-        """What was measured of all clips, in the set's order: (clips, trajectories, N).
+        """What was measured of all clips, in the set's order: (clips, trajectories, ...), NaN where a clip has fewer
+        trajectories than another.
 
         Raises:
             UserError: a part is damaged.
         """
-        parts = []
+        clips: list[FloatArray] = []
         for part in range(num_parts):
             with _reading(self._path(subject, metric, part)) as file:
-                parts.append(file["values"][:])
-        return np.concatenate(parts)
+                clips += list(file["values"][:])
+        return _padded(clips)
 
     def remove_leftovers(self) -> None:
         """Remove what killed tasks left unfinished; for whoever has found every part measured."""
@@ -91,6 +92,14 @@ class Measures:
 
     def _path(self, subject: str, metric: str, part: int) -> Path:
         return self._folder / subject / f"{metric}-{part:05d}.h5"
+
+
+def _padded(clips: Sequence[FloatArray]) -> FloatArray:
+    """(clips, most trajectories, ...), NaN where a clip has fewer."""
+    padded = np.full((len(clips), max(len(clip) for clip in clips), *clips[0].shape[1:]), np.nan)
+    for index, clip in enumerate(clips):
+        padded[index, : len(clip)] = clip
+    return padded
 
 
 @contextlib.contextmanager

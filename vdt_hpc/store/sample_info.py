@@ -1,5 +1,6 @@
 """What a set of samples is: `samples.json`, written last. Reading it needs no h5py (see `vdt_hpc.store.samples`)."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.sample_config import DecodePrecision
+from vdt_hpc.experiment.sample_counts import SampleCounts
 from vdt_hpc.experiment.tasks_config import TaskName
 
 SAMPLES = "samples.json"
@@ -46,6 +48,8 @@ class SampleInfo:
     """Frames that a window is given of the one before it; 0 where there is one window."""
     decode_precision: DecodePrecision = "fp32"
     """Arithmetic of the decoder."""
+    num_repeated_clips: int | None = None
+    """Clips with `num_trajectories` samples, spread evenly over all; the others have one. None: all have as many."""
 
     def __post_init__(self) -> None:
         assert len(self.given) == self.given_frames, (self.given, self.given_frames)
@@ -54,6 +58,11 @@ class SampleInfo:
     def generated(self) -> tuple[int, ...]:
         """Indices of the frames that are not wholly given."""
         return tuple(index for index in range(self.num_frames) if index not in self.given)
+
+    @functools.cached_property
+    def counts(self) -> SampleCounts:
+        """How many samples each clip has."""
+        return SampleCounts(self.num_clips, self.num_trajectories, self.num_repeated_clips or self.num_clips)
 
     @property
     def name(self) -> str:
@@ -70,6 +79,10 @@ class SampleInfo:
     def num_parts(self) -> int:
         """Parts of the set."""
         return -(-self.num_clips // CLIPS_PER_PART)
+
+    def part_of(self, clip: int) -> int:
+        """The part that holds a clip."""
+        return clip // CLIPS_PER_PART
 
     def part_clips(self, part: int) -> range:
         """Indices, within the test split, of the clips in a part."""
@@ -102,10 +115,10 @@ def read_infos(folder: Path) -> list[SampleInfo]:
     return [info for info in found if info is not None]
 
 
-_USUAL = ("given", "window_frames", "overlap_frames", "decode_precision")
+_USUAL = ("given", "window_frames", "overlap_frames", "decode_precision", "num_repeated_clips")
 
 
 def _usual(content: Mapping[str, Any]) -> dict[str, Any]:
     """Values of the fields that sets from before there was a choice do not have, as they follow from the others."""
-    values = (tuple(range(content["given_frames"])), content["num_frames"], 0, "fp32")
+    values = (tuple(range(content["given_frames"])), content["num_frames"], 0, "fp32", None)
     return dict(zip(_USUAL, values, strict=True))

@@ -3,14 +3,16 @@
     samples/prediction-ddim-50-clips-000004800-1a2b3c4d/part-00000.h5 ... samples.json
 
 A part holds `samples`, (clips, trajectories, T, H, W, 3) uint8, and `clip_id`, for CLIPS_PER_PART clips in the
-order of the test split (the last part may be shorter). Given frames are the model's input decoded, not copied truth.
-`samples.json` is written last; a set without it is not finished, and running the stage again goes on with the next
-part.
+order of the test split (the last part may be shorter). Where a clip has fewer trajectories than others, their place
+takes no space on disk. Given frames are the model's input decoded, not copied truth. As attributes, the seconds that
+the part took and the device that made it. `samples.json` is written last; a set without it is not finished, and running
+the stage again goes on with the next part.
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import h5py
@@ -29,24 +31,46 @@ def part_path(folder: Path, part: int) -> Path:
     return folder / f"part-{part:05d}.h5"
 
 
-def write_part(folder: Path, part: int, samples: ByteArray, clip_ids: Sequence[str]) -> None:
+@dataclass(frozen=True)
+class Pace:
+    """How long samples took."""
+
+    seconds: float
+    """Wall-clock time, from noise to frames."""
+    num_samples: int
+    device: str
+    """Name of the device."""
+
+
+def write_part(
+    folder: Path, part: int, samples: Sequence[ByteArray], clip_ids: Sequence[str], pace: Pace | None = None
+) -> None:
     """Write one part, finished by rename.
 
     Args:
         folder: the set's folder.
         part: the part's number.
-        samples: (clips, trajectories, T, H, W, 3) uint8.
+        samples: of each clip, (trajectories, T, H, W, 3) uint8; clips may differ in trajectories, in nothing else.
         clip_ids: one name per clip.
+        pace: how long they took; None: nobody knows.
 
     Raises:
         UserError: the disk is full.
-        ValueError: the shape or the dtype is not that above.
+        ValueError: a shape or a dtype is not that above.
     """
-    if samples.dtype != np.uint8 or samples.ndim != 6 or samples.shape[-1] != 3 or len(samples) != len(clip_ids):
-        raise ValueError(f"samples {samples.dtype} {samples.shape} for {len(clip_ids)} clip ids do not fit")
+    frames = {clip.shape[1:] if clip.dtype == np.uint8 and clip.ndim == 5 else None for clip in samples}
+    shape = next(iter(frames), None)
+    if len(frames) != 1 or shape is None or shape[-1] != 3 or len(samples) != len(clip_ids):
+        told = [f"{clip.dtype} {clip.shape}" for clip in samples]
+        raise ValueError(f"samples {told} for {len(clip_ids)} clip ids do not fit")
+    most = max(len(clip) for clip in samples)
     with files.finish(part_path(folder, part)) as temporary, h5py.File(temporary, "w") as file:
-        file.create_dataset("samples", data=samples, chunks=(1, 1, *samples.shape[2:]))
+        stored = file.create_dataset("samples", (len(samples), most, *shape), np.uint8, chunks=(1, 1, *shape))
+        for index, clip in enumerate(samples):
+            stored[index, : len(clip)] = clip  # a chunk that is never written takes no space
         file.create_dataset("clip_id", data=np.array(clip_ids, dtype=h5py.string_dtype()))
+        if pace:
+            file.attrs.update(asdict(pace))
 
 
 def finish_set(folder: Path, info: SampleInfo) -> bool:
@@ -89,7 +113,23 @@ class SampleSet:
         """As `clips`, of one part."""
         with self._reading(part) as file:
             for row, name in enumerate(file["clip_id"].asstr()[:]):
-                yield str(name), file["samples"][row]
+                clip = self.info.part_clips(part).start + row
+                yield str(name), file["samples"][row, : self.info.counts.of_clip(clip)]
+
+    def clip(self, index: int) -> tuple[str, ByteArray]:
+        """As `clips`, of one clip."""
+        part = self.info.part_of(index)
+        return next(itertools.islice(self.part(part), index - self.info.part_clips(part).start, None))
+
+    def paces(self) -> list[Pace]:
+        """How long each part took, as far as known."""
+        found = []
+        for part in range(self.info.num_parts()):
+            with self._reading(part) as file:
+                told = dict(file.attrs)
+            if told:
+                found.append(Pace(float(told["seconds"]), int(told["num_samples"]), str(told["device"])))
+        return found
 
     def num_clips_of(self, part: int) -> int:
         """Clips that a part holds."""

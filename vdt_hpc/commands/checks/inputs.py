@@ -1,12 +1,12 @@
 """What each stage reads: is it there, or does an earlier stage of the same command make it?"""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vdt_hpc.cluster import snapshot
-from vdt_hpc.commands.checks.findings import Finding, fault, ok, warning
-from vdt_hpc.commands.run_state import RunState
+from vdt_hpc.commands.checks.findings import Finding, fault, ok
+from vdt_hpc.commands.checks.measuring import look_at_metric_weights, look_at_protocols
+from vdt_hpc.commands.checks.surroundings import Look, Surroundings
 from vdt_hpc.commands.words import amount
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import weights
@@ -17,19 +17,6 @@ from vdt_hpc.experiment.size import latents_bytes
 from vdt_hpc.store.manifest import Manifest, read_manifest, require_manifest
 from vdt_hpc.store.records import read_records
 from vdt_hpc.store.sample_info import read_infos
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What the looks below need to know."""
-
-    config: RunConfig
-    paths: RunPaths
-    state: RunState
-    on_slurm: bool
-
-
-Look = Callable[[Surroundings], Iterator[Finding]]
 
 
 def check_inputs(names: Sequence[str], where: Surroundings) -> Iterator[Finding]:
@@ -207,21 +194,6 @@ def look_at_samples(where: Surroundings) -> Iterator[Finding]:
         yield ok("samples", f"{len(own)} set(s), the newest of {max(info.clips_seen for info in own):,} clips")
 
 
-def look_at_metric_weights(where: Surroundings) -> Iterator[Finding]:
-    """Whether every metric can be computed."""
-    for metric, needed in weights.OF_METRICS.items():
-        if metric not in where.config.evaluate.metrics:
-            continue
-        if found := needed.find():
-            yield ok(metric, f"{needed.whose} in {found}")
-        else:
-            yield warning(
-                metric,
-                f"{metric} will be missing in the tables: put {needed.files[0]} ({needed.whose}) into the folder "
-                f"weights/ or into $VDT_HPC_WEIGHTS, as {weights.REMEDY} {needed.name} does",
-            )
-
-
 def look_at_records(where: Surroundings) -> Iterator[Finding]:
     """Whether there is something to report."""
     found = read_records(where.paths.records)
@@ -238,7 +210,7 @@ NEEDS: dict[str, tuple[Look, ...]] = {
     "encode": (look_at_frames, look_at_autoencoder),
     "verify": (look_at_latents,),  # frames and autoencoder that are not here leave a part unchecked, which it says
     "train": (look_at_latents, look_at_initial_weights),
-    "sample": (look_at_checkpoint, look_at_latents, look_at_autoencoder),
+    "sample": (look_at_checkpoint, look_at_latents, look_at_autoencoder, look_at_protocols),
     "evaluate": (look_at_samples, look_at_latents, look_at_autoencoder, look_at_metric_weights),
     "report": (look_at_records,),
     "compare": (),
