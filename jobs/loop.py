@@ -16,7 +16,7 @@ from jobs.strips import Strips, take_back
 from jobs.trainer import Trainer
 from jobs.validation import Validation
 from jobs.window import Window
-from vdt_hpc.dist import ProcessGroup, StopFlag, seconds_left
+from vdt_hpc.dist import ProcessGroup, seconds_left
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import BatchPlan, Partition
@@ -26,6 +26,7 @@ from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.model import ema, execution
 from vdt_hpc.progress import Progress
+from vdt_hpc.stopping import StopFlag
 from vdt_hpc.store import checkpoint
 from vdt_hpc.store.latents import LatentSet
 from vdt_hpc.store.ledger import COMPLETE, Ledger

@@ -23,6 +23,7 @@ from vdt_hpc.dist import ProcessGroup
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import Split
 from vdt_hpc.progress import Progress
+from vdt_hpc.stopping import Stopped
 from vdt_hpc.store.latents import LatentSet, LatentSplit
 
 SECONDS_BETWEEN_MEETINGS = 5.0
@@ -30,10 +31,6 @@ SHARE_OF_FREE = 0.5
 MOMENTS_PER_CLIP = 2
 """Mean and standard deviation."""
 NAMES = {"train": "training", "val": "validation", "test": "test"}
-
-
-class Stopped(Exception):
-    """A signal came to some rank while latents were read; raised on all ranks."""
 
 
 @dataclass(frozen=True)

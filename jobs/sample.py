@@ -3,7 +3,7 @@
 Part i of a task belongs to rank i % world; ranks never talk, so any number of them, now or later, fills the same set.
 """
 
-from vdt_hpc.dist import StopFlag, current_task
+from vdt_hpc.dist import current_task
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
@@ -13,6 +13,7 @@ from vdt_hpc.experiment.sample_config import SampleConfig
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.experiment.tasks_config import TaskName
+from vdt_hpc.stopping import StopFlag
 from vdt_hpc.store import checkpoint
 from vdt_hpc.store.checkpoint import Checkpoint
 from vdt_hpc.store.latents import LatentSet

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from jobs.memory import AtOnce
-from vdt_hpc.dist import StopFlag, Task, cpus_of_task, device_name, device_of
+from vdt_hpc.dist import Task, cpus_of_task, device_name, device_of
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import window_plan
 from vdt_hpc.experiment.config import RunConfig
@@ -23,13 +23,10 @@ from vdt_hpc.experiment.sample_config import SampleConfig
 from vdt_hpc.model import arithmetic, autoencoder, execution, masks, schedules, vdt, windows
 from vdt_hpc.model.noise_key import NoiseKey
 from vdt_hpc.progress import Progress
+from vdt_hpc.stopping import StopFlag, Stopped
 from vdt_hpc.store.latents import LatentSet
 from vdt_hpc.store.sample_info import SampleInfo
 from vdt_hpc.store.samples import ByteArray, Pace, finish_set, write_part
-
-
-class Stopped(Exception):
-    """A signal asked for a stop between two calls of the model."""
 
 
 class Generator:
@@ -131,8 +128,7 @@ class Generator:
 
         def on_call() -> None:
             progress.advance(len(pairs))
-            if self._stop:
-                raise Stopped
+            self._stop.check()
 
         config, sample = self._config, self._way(info)
         given = torch.stack([self._given(clip, info.num_frames) for clip, _ in pairs]).to(self._device)

@@ -23,12 +23,9 @@ from vdt_hpc.model.arithmetic import autocast, working_dtype
 from vdt_hpc.model.autoencoder import Autoencoder
 from vdt_hpc.model.noise_key import NoiseKey
 from vdt_hpc.pictures import StripRow
+from vdt_hpc.stopping import Stopped
 from vdt_hpc.store import strips
 from vdt_hpc.store.latents import ByteArray, LatentSet
-
-
-class _Stopped(Exception):
-    """A stop was asked for between two steps."""
 
 
 class Strips:
@@ -95,7 +92,7 @@ class Strips:
             strip = pictures.film_strip([self._rows(*one) for one in enumerate(samples)], title=self._title(clips_seen))
             path = strips.strip_path(self._folder, clips_seen)
             pictures.save(strip, path.with_suffix(""), ("png",))
-        except _Stopped:
+        except Stopped:
             return None
         except (UserError, ValueError, RuntimeError, MemoryError) as error:  # ValueError: samples that are not finite
             if isinstance(error, RuntimeError) and not is_out_of_memory(error):
@@ -115,7 +112,7 @@ class Strips:
 
         def on_call() -> None:
             if self._stop():
-                raise _Stopped
+                raise Stopped
 
         clips = []
         for clip in range(self._num_clips):

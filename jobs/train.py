@@ -7,7 +7,7 @@ import yaml
 
 from jobs import progress_log
 from vdt_hpc import files
-from vdt_hpc.dist import ProcessGroup, StopFlag, current_task
+from vdt_hpc.dist import ProcessGroup, current_task
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition, plan_batch
@@ -16,6 +16,7 @@ from vdt_hpc.experiment.same_run import require_same_run
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.experiment.weights import initial_file
+from vdt_hpc.stopping import StopFlag, Stopped
 from vdt_hpc.store import checkpoint, checkpoint_writing
 
 
@@ -38,7 +39,6 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     stop = StopFlag().install()
     from jobs.holding import hold
     from jobs.loop import TrainingLoop
-    from jobs.opening import Stopped
     from vdt_hpc.model import arithmetic, execution
 
     task = current_task()

@@ -27,6 +27,7 @@ from vdt_hpc.experiment.paths import RunPaths, checkout, paths_for
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.experiment.weights import AUTOENCODER_WEIGHTS
 from vdt_hpc.progress import Progress
+from vdt_hpc.stopping import StopFlag
 
 if TYPE_CHECKING:
     from preprocess.autoencoder_fit import Fit
@@ -98,7 +99,7 @@ def _state_path(paths: RunPaths, recipe: files.Json) -> Path:
 
 def _train(
     config: RunConfig, settings: AutoencoderTrainingConfig, source: Index, state_path: Path, task: dist.Task
-) -> tuple[Fit, dist.StopFlag]:
+) -> tuple[Fit, StopFlag]:
     """Take the steps that are left, saving now and then, until the end or a signal."""
     import torch
     from safetensors.torch import load_file, save_file
@@ -111,7 +112,7 @@ def _train(
     if state_path.exists():
         fit.restore(load_file(state_path))
     frames = load_frames(source.split("train"), 2 * config.data.frame_height_px)
-    stop, recent_db = dist.StopFlag().install(), 0.0
+    stop, recent_db = StopFlag().install(), 0.0
     total_steps = settings.num_steps + settings.finishing_steps
     with Progress("train autoencoder", total_steps, "steps", done=fit.step) as progress:
         while fit.step < total_steps and not stop:

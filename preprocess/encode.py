@@ -15,7 +15,7 @@ from typing import Any
 
 from preprocess import encode_plan
 from preprocess.ceiling import METRICS, Ceiling
-from preprocess.encoding import Coder, Stopped, encode_shards
+from preprocess.encoding import Coder, encode_shards
 from preprocess.publish import publish
 from preprocess.shards import ShardPlan, plan_shards
 from preprocess.source.index import Index
@@ -31,6 +31,7 @@ from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.experiment.weights import AUTOENCODER_WEIGHTS, autoencoder_folder
 from vdt_hpc.model import autoencoder as autoencoders
 from vdt_hpc.progress import Progress
+from vdt_hpc.stopping import StopFlag, Stopped
 from vdt_hpc.store import manifest as manifests
 from vdt_hpc.store.encoding import note_latents
 from vdt_hpc.store.manifest import ENCODING, Manifest
@@ -58,7 +59,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     if task.rank == 0:
         _tell_left_out(index.not_used)
     plans = plan_shards(index, paths.latents, config.autoencoder.clips_per_shard)
-    stop = dist.StopFlag().install()
+    stop = StopFlag().install()
     identity = _encode_share(config, index, plans, paths.latents, task, stop)
     if identity is None:
         return StageResult(f"encode: stopped by {stop.reason}", complete=False, outputs=outputs)
@@ -92,7 +93,7 @@ def _tell_left_out(lines: Sequence[str]) -> None:
 
 
 def _encode_share(
-    config: RunConfig, index: Index, plans: list[ShardPlan], folder: Path, task: dist.Task, stop: dist.StopFlag
+    config: RunConfig, index: Index, plans: list[ShardPlan], folder: Path, task: dist.Task, stop: StopFlag
 ) -> dict[str, Any] | None:
     """Write this task's missing shards; returns the autoencoder's identity, or None if a signal came first."""
     import torch

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from preprocess.pool import worker_processes
 from preprocess.preparing import Bad, prepared_ahead
 from preprocess.shards import ShardInProgress, ShardPlan
-from vdt_hpc import dist
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.progress import Progress
+from vdt_hpc.stopping import StopFlag
 from vdt_hpc.store import latents
 from vdt_hpc.store.latents import ShardContent
 
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from preprocess.ceiling import Ceiling
     from preprocess.frames import ByteArray
     from vdt_hpc.model.autoencoder import Autoencoder
-
-
-class Stopped(Exception):
-    """A signal asked for the end; the shard at hand is given up."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ def encode_shards(
     coder: Coder,
     num_workers: int,
     progress: Progress,
-    stop: dist.StopFlag,
+    stop: StopFlag,
 ) -> None:
     """Encode and write shards that are not there yet.
 
@@ -76,13 +72,12 @@ def _encode(
     config: RunConfig,
     coder: Coder,
     progress: Progress,
-    stop: dist.StopFlag,
+    stop: StopFlag,
 ) -> ShardContent:
     """The content of one shard."""
     shard = ShardInProgress(plan.split, config, coder.ceiling, coder.exact)
     for clip in plan.clips:
-        if stop:
-            raise Stopped
+        stop.check()
         frames = next(prepared)
         if isinstance(frames, Bad):
             print(f"left out: {frames.reason}", flush=True)

@@ -22,6 +22,7 @@ from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import STREETS_COMPLETE, paths_for
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.progress import Progress
+from vdt_hpc.stopping import StopFlag
 
 
 def run(config: RunConfig, partition: Partition) -> StageResult:
@@ -41,7 +42,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     task = dist.current_task()
     mine = [orders[number] for number in task.share(len(orders))]
     missing = [order for order in mine if not order.is_done()]
-    stop = dist.StopFlag().install()
+    stop = StopFlag().install()
     with Progress("make street clips", len(mine), "clips", done=len(mine) - len(missing)) as progress:
         _make(missing, dist.cpus_of_task(task), progress, stop)
     if not all(order.is_done() for order in orders):
@@ -74,7 +75,7 @@ def _is_complete(folder: Path, settings: files.Json) -> bool:
     return (folder / STREETS_COMPLETE).exists()
 
 
-def _make(orders: list[ClipOrder], num_workers: int, progress: Progress, stop: dist.StopFlag) -> None:
+def _make(orders: list[ClipOrder], num_workers: int, progress: Progress, stop: StopFlag) -> None:
     if not orders:
         return
     with worker_processes(min(num_workers, len(orders))) as pool:

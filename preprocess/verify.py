@@ -12,13 +12,14 @@ from pathlib import Path
 
 from preprocess.findings import Findings
 from preprocess.verify_clips import check_clips
-from preprocess.verify_shards import Stopped, check_shards
+from preprocess.verify_shards import check_shards
 from vdt_hpc import dist, files
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import paths_for
 from vdt_hpc.experiment.signature import recipe_differences
 from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.stopping import StopFlag, Stopped
 from vdt_hpc.store.manifest import MANIFEST, Manifest, require_manifest
 
 
@@ -34,7 +35,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
         return StageResult("verify: rank 0 checks alone")
     paths = paths_for(config, partition)
     manifest = require_manifest(config, paths)
-    stop, findings = dist.StopFlag().install(), Findings()
+    stop, findings = StopFlag().install(), Findings()
     try:
         _check_manifest(config, paths.latents, manifest, findings)
         clips = check_shards(config, paths.latents, manifest, findings, stop)

@@ -20,7 +20,7 @@ from preprocess.findings import Findings
 from preprocess.frames import ByteArray, Clip
 from preprocess.shards import encode_clip
 from preprocess.source.opening import open_index, source_fingerprint
-from preprocess.verify_shards import Stopped, StoredClip
+from preprocess.verify_shards import StoredClip
 from vdt_hpc import dist
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import SPLITS, RunConfig
@@ -28,6 +28,7 @@ from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.experiment.size import MEASURED_SPLITS
 from vdt_hpc.model import autoencoder as autoencoders
 from vdt_hpc.progress import Progress
+from vdt_hpc.stopping import StopFlag
 from vdt_hpc.store.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class _Tally:
 
 def check_clips(
     config: RunConfig, paths: RunPaths, manifest: Manifest, clips: list[StoredClip], findings: Findings,
-    stop: dist.StopFlag, task: dist.Task,
+    stop: StopFlag, task: dist.Task,
 ) -> None:  # fmt: skip
     """Compare a sample of the clips with the source; where that is not here, say so.
 
@@ -79,8 +80,7 @@ def check_clips(
     tally = _Tally()
     with Progress("verify clips", len(chosen), "clips") as progress:
         for stored in chosen:
-            if stop:
-                raise Stopped
+            stop.check()
             if stored.clip_id not in source:
                 findings.fault(f"clip {stored.clip_id} of {stored.path.name} is not in the frames at {paths.frames}")
             else:

@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocess.findings import Findings
-from vdt_hpc import dist, files
+from vdt_hpc import files
 from vdt_hpc.experiment.config import SPLITS, RunConfig, Split
 from vdt_hpc.experiment.size import MEASURED_SPLITS
 from vdt_hpc.progress import Progress
+from vdt_hpc.stopping import StopFlag
 from vdt_hpc.store.manifest import MANIFEST, Manifest, Shard
 from vdt_hpc.store.rows import Rows
 
@@ -28,10 +29,6 @@ _MAY_BE_INFINITE = "psnr_db"
 """The PSNR of a frame that is restored without an error."""
 _DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError)
 """What h5py raises about a damaged file."""
-
-
-class Stopped(Exception):
-    """A signal asked for the end."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class _Expected:
 
 
 def check_shards(
-    config: RunConfig, folder: Path, manifest: Manifest, findings: Findings, stop: dist.StopFlag
+    config: RunConfig, folder: Path, manifest: Manifest, findings: Findings, stop: StopFlag
 ) -> list[StoredClip]:
     """Check all shards; returns the clips of those that can be read, in the manifest's order.
 
@@ -91,15 +88,14 @@ def check_shards(
 
 
 def _check_shard(
-    expected: _Expected, folder: Path, shard: Shard, findings: Findings, stop: dist.StopFlag
+    expected: _Expected, folder: Path, shard: Shard, findings: Findings, stop: StopFlag
 ) -> list[StoredClip]:
     path = folder / shard.file
     if shard.split not in SPLITS:
         findings.fault(f"{shard.file} is of a split {shard.split}; there are {', '.join(SPLITS)}")
         return []
     try:
-        if stop:
-            raise Stopped
+        stop.check()
         if files.sha256(path) != shard.sha256:
             findings.fault(f"{shard.file} has another SHA-256 than {MANIFEST} states")
         with h5py.File(path) as file:
@@ -112,7 +108,7 @@ def _check_shard(
 
 
 def _check_content(
-    expected: _Expected, file: h5py.File, path: Path, shard: Shard, findings: Findings, stop: dist.StopFlag
+    expected: _Expected, file: h5py.File, path: Path, shard: Shard, findings: Findings, stop: StopFlag
 ) -> list[StoredClip]:
     """Check the datasets of an open shard; its clips where their shapes are right, else nothing."""
     clip_ids = [str(name) for name in file["clip_id"].asstr()[:]]
@@ -160,14 +156,13 @@ def _check_ceiling(file: h5py.File, shape: tuple[int, int], findings: Findings, 
                 findings.fault(f"{where} has {name} that is not finite in {int((~sound).sum())} frames")
 
 
-def _check_values(file: h5py.File, clip_ids: list[str], findings: Findings, where: str, stop: dist.StopFlag) -> None:
+def _check_values(file: h5py.File, clip_ids: list[str], findings: Findings, where: str, stop: StopFlag) -> None:
     """Moments must be numbers and deviations positive; read as training reads them."""
     rows = {name: Rows(file[name]) for name in ("mean", "std")}
     buffer: npt.NDArray[Any] = np.empty(rows["mean"].shape[1:], np.float16)
     wrong: dict[str, list[str]] = collections.defaultdict(list)
     for row, clip_id in enumerate(clip_ids):
-        if stop:
-            raise Stopped
+        stop.check()
         for name, stored in rows.items():
             stored.read_into(row, 0, buffer)
             if not np.isfinite(buffer).all():

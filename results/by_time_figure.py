@@ -52,8 +52,8 @@ def draw(measured: ByTime, theme: Theme = pictures.LIGHT) -> Figure:
     figure.align_ylabels(panels)
     entries = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(
-        entries.values(), entries.keys(), loc="upper left", bbox_to_anchor=(_LEFT - 0.01, 1),
-        ncols=min(4, len(entries)), frameon=False, labelcolor=theme.ink, fontsize=8, handlelength=2.2, columnspacing=1.4,
+        entries.values(), entries.keys(), loc="upper left", bbox_to_anchor=(_LEFT - 0.01, 1), frameon=False,
+        ncols=min(4, len(entries)), labelcolor=theme.ink, fontsize=8, handlelength=2.2, columnspacing=1.4,
     )  # fmt: skip
     return figure
 

@@ -8,13 +8,13 @@ there.
 
 from collections.abc import Iterable, Mapping
 
-from results.measure import Measurer, Stopped, Wanted, needed
+from results.measure import Measurer, Wanted, needed
 from results.metrics import base
 from results.metrics.base import plain_name
 from results.protocol import of_run
 from results.statistics import Outcome, Selection, outcome
 from results.subjects import COPY, MODEL, REAL, SUBJECTS, Beside, Reconstruction, reason_against
-from vdt_hpc.dist import StopFlag, Task, current_task
+from vdt_hpc.dist import Task, current_task
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
@@ -24,6 +24,7 @@ from vdt_hpc.experiment.provenance import code_commit
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.quality.weights import MARK
+from vdt_hpc.stopping import StopFlag, Stopped
 from vdt_hpc.store.latents import LatentSet
 from vdt_hpc.store.measures import Measures
 from vdt_hpc.store.records import Record, merge_records, read_records

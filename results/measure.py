@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from results.metrics.base import FrameMetric, SetMetric
 from results.subjects import REAL, TRUTH, Beside, with_given
-from vdt_hpc.dist import StopFlag, cpus_of_task, current_task
+from vdt_hpc.dist import cpus_of_task, current_task
 from vdt_hpc.errors import UserError
 from vdt_hpc.progress import Progress
 from vdt_hpc.quality.pixels import Pixels
+from vdt_hpc.stopping import StopFlag
 from vdt_hpc.store.latents import LatentSplit
 from vdt_hpc.store.measures import Measures
 from vdt_hpc.store.samples import ByteArray, SampleSet
@@ -29,10 +30,6 @@ _AGAIN = "remove it and run the stage sample again"
 
 def _pixels(clips: ByteArray) -> list[Pixels]:
     return [Pixels(clip) for clip in clips]
-
-
-class Stopped(Exception):
-    """A signal asked for the end; parts that were measured are kept."""
 
 
 def needed(wanted: Sequence[Wanted], metrics: Metrics) -> list[Wanted]:
@@ -97,8 +94,7 @@ class Measurer:
         values: dict[Wanted, list[FloatArray]] = {want: [] for want in wants}
         names: list[str] = []
         for index, (clip_id, samples) in zip(self._indices(part), self._set.part(part), strict=True):
-            if stop:
-                raise Stopped
+            stop.check()
             self._check(index, clip_id, samples)
             names.append(clip_id)
             for want, numbers in self._clip(index, samples, wants):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vdt_hpc.dist import StopFlag, Task, current_task
+from vdt_hpc.dist import Task, current_task
+from vdt_hpc.stopping import StopFlag
 
 HOME = Path(__file__).parents[1]
 WORK = """

@@ -1,16 +1,14 @@
-"""Who this process is among the tasks of its job, the process group, and the stop flag that all ranks agree on.
+"""Who this process is among the tasks of its job, the process group, and what it may compute on.
 
 Importing this module does not import torch; the functions that need a process group do.
 """
 
 import datetime
 import os
-import signal
 import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from vdt_hpc import files
@@ -195,28 +193,6 @@ class ProcessGroup:
             from torch import distributed
 
             distributed.destroy_process_group()
-
-
-class StopFlag:
-    """Set by TERM or USR2; the handler does nothing else. Long loops ask it and end cleanly."""
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
-        """Name of the signal that asked for the stop, or None."""
-        self._pid = os.getpid()
-
-    def install(self) -> "StopFlag":
-        """Take over TERM and USR2 in this process (its forked children ignore them)."""
-        signal.signal(signal.SIGTERM, self._set)
-        signal.signal(signal.SIGUSR2, self._set)
-        return self
-
-    def _set(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() == self._pid:
-            self.reason = signal.Signals(number).name
-
-    def __bool__(self) -> bool:
-        return self.reason is not None
 
 
 def cpus_of_task(task: Task) -> int:

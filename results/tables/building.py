@@ -133,9 +133,9 @@ def name_of(record: Record) -> tuple[str, str]:
     if record.subject != MODEL:
         label, detail = NAMES[record.subject]
         return label, detail + decoded
-    how = (
-        f"{wording.SAMPLERS[record.sampler or '']}, {record.num_steps} steps{decoded}, {record.clips_seen:,} clips seen"
-    )
+    assert record.sampler is not None  # a record of the model names its sampler
+    sampler = wording.SAMPLERS[record.sampler]
+    how = f"{sampler}, {record.num_steps} steps{decoded}, {record.clips_seen:,} clips seen"
     return f"VDT, run {record.run}", how
 
 

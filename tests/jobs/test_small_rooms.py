@@ -7,8 +7,8 @@ import pytest
 
 from jobs import progress_log, schedule
 from jobs.ahead import MAX_AHEAD, Ahead
-from vdt_hpc.dist import StopFlag
 from vdt_hpc.experiment.config import OptimConfig
+from vdt_hpc.stopping import StopFlag
 
 OPTIM = OptimConfig(lr=2.0, warmup_clips=100, final_lr_fraction=0.1)
 

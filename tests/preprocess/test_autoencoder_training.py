@@ -8,11 +8,11 @@ import torch
 
 from preprocess import autoencoder, autoencoder_fit
 from preprocess.geometry import prepare
-from vdt_hpc import dist
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.data_config import AutoencoderConfig, AutoencoderTrainingConfig, DataConfig
 from vdt_hpc.experiment.weights import AUTOENCODER_WEIGHTS
 from vdt_hpc.model import autoencoder as autoencoders
+from vdt_hpc.stopping import StopFlag
 
 SETTINGS = {"block_channels": [8, 8, 16, 16], "num_steps": 4, "batch_frames": 2, "save_every_steps": 2}
 
@@ -107,14 +107,14 @@ def test_the_stage(training, tmp_path):
 
 def test_a_stopped_training_goes_on_to_the_same_weights(training, tmp_path, monkeypatch):
     run(training(output=str(tmp_path / "through")))
-    flag = dist.StopFlag()
+    flag = StopFlag()
     original = autoencoder_fit.Fit.advance
 
     def then_stop(self, frames):
         flag.reason = "SIGTERM"
         return original(self, frames)
 
-    monkeypatch.setattr(dist.StopFlag, "install", lambda self: flag)
+    monkeypatch.setattr(StopFlag, "install", lambda self: flag)
     monkeypatch.setattr(autoencoder_fit.Fit, "advance", then_stop)
     bench = training(output=str(tmp_path / "stopped"))
     result = run(bench)

@@ -65,9 +65,7 @@ def test_every_protocol_is_whole(name):
 
 
 def test_the_launcher_knows_what_every_metric_needs():
-    names = [
-        module.name.replace("_", "-") for module in pkgutil.iter_modules(metrics.__path__) if module.name != "base"
-    ]
+    names = {module.name.replace("_", "-") for module in pkgutil.iter_modules(metrics.__path__)} - {"base"}
     assert {name: needs for name in names if (needs := base.find(name).needs)} == OF_METRICS
 
 

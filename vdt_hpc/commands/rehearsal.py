@@ -23,6 +23,7 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.progress import Progress
+from vdt_hpc.stopping import Stopped
 from vdt_hpc.store import checkpoint
 from vdt_hpc.store.checkpoint import Damaged
 from vdt_hpc.store.manifest import require_manifest
@@ -66,7 +67,7 @@ def rehearse(config: RunConfig, partition: Partition, paths: RunPaths) -> int:
         stay = f"its files stay in {place.path} until the next rehearsal"
         try:
             verdict = _compare(short, place.path, stops)
-        except _Stopped:
+        except Stopped:
             print("the rehearsal was stopped before its end; nothing of it is left", file=sys.stderr)
             return STOPPED
         except (StageFailed, Damaged) as failure:
@@ -82,10 +83,6 @@ def rehearse(config: RunConfig, partition: Partition, paths: RunPaths) -> int:
             return DIFFERENT
     print(f"{verdict.message}; {time.monotonic() - started_s:.0f} s")
     return SAME
-
-
-class _Stopped(Exception):
-    """A signal, or the end of the allocation, ends the rehearsal before its time."""
 
 
 def _compare(short: ShortRun, root: Path, stops: list[int]) -> Verdict:
@@ -150,11 +147,11 @@ class _Training:
 
     def _run(self, watch: Watch) -> None:
         if self._stops:
-            raise _Stopped
+            raise Stopped
         job = StageJob.of("train", self._config, self._partition)
         outcome = run_local(job, self._partition, self._paths.jobs, self._stops, watch)
         if outcome.status == "stopped":
-            raise _Stopped
+            raise Stopped
 
     def _look(self, tasks: LocalTasks) -> None:
         self._updates.show(self._paths.progress_log)
