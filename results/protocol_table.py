@@ -1,5 +1,7 @@
 """The table of what was measured by one protocol: its columns in the protocol's order, its remark with it."""
 
+from collections.abc import Sequence
+
 from results.current import Comparison
 from results.metrics import base
 from results.metrics.base import SetMetric
@@ -11,13 +13,13 @@ from vdt_hpc.experiment import protocol
 from vdt_hpc.experiment.config import EvaluateConfig
 
 
-def build(config: EvaluateConfig, comparison: Comparison, others: Published) -> Table:
+def build(config: EvaluateConfig, comparison: Comparison, others: Sequence[Published]) -> Table:
     """The table of one comparison, with what its protocol says of itself: also of one that the run no longer names.
 
     Args:
         config: of the run: its own protocol.
         comparison: what was measured.
-        others: published numbers.
+        others: published numbers, all groups.
 
     Raises:
         UserError: the protocol's file is damaged.

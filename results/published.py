@@ -1,11 +1,19 @@
-"""Numbers that others published, typed: `published.yaml`."""
+"""Numbers that others published, typed, in groups: `published.yaml`.
 
+A group stands in the tables of its task and data set. Where no group has them, any of the task stands in the table of
+the run's own protocol, and there alone. Of several, those of the table's protocol stand there, else the first. So rows
+of the lab report stand in `lab2024` with the numbers that it repeats, and elsewhere with those of the report's table.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import model_validator
 
 from results import wording
+from results.current import Comparison
+from results.metrics import base
 from vdt_hpc.experiment import strict
 from vdt_hpc.experiment.section import PositiveInt, Section
 from vdt_hpc.experiment.tasks_config import TaskName
@@ -105,7 +113,7 @@ class PublishedRow(Section):
 
 
 class Published(Section):
-    """Rows that were measured on one data set by one protocol."""
+    """A group of rows that were measured on one data set by one protocol."""
 
     dataset: str
     """Data set, as in a run's `data.dataset`."""
@@ -132,11 +140,61 @@ class Published(Section):
             raise ValueError(f"{', '.join(sorted(twice))} stands in two rows")
         return self
 
+    @property
+    def conditions(self) -> str:
+        """Data set, frame size and protocol, as the header of a table names them."""
+        return f"{self.dataset} {self.frame_height_px} px, {self.protocol}"
 
-def load() -> Published:
-    """The published rows.
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics of any row."""
+        return tuple(dict.fromkeys(name for row in self.rows for name in row.values))
+
+    def is_comparable(self, comparison: Comparison) -> bool:
+        """Whether our numbers may stand in its columns."""
+        ours = (comparison.dataset, comparison.protocol, comparison.task, comparison.frame_height_px,
+                comparison.given_frames, comparison.num_frames)  # fmt: skip
+        return ours == (self.dataset, self.protocol, self.task, self.frame_height_px, self.given_frames,
+                        self.num_frames)  # fmt: skip
+
+
+class _Groups(Section):
+    """All of the file."""
+
+    groups: tuple[Published, ...]
+    """In the order of their precedence."""
+
+    @model_validator(mode="after")
+    def _conditions_differ(self) -> "_Groups":
+        named = [f"{group.task} on {group.conditions}" for group in self.groups]
+        twice = {name for name in named if named.count(name) > 1}
+        if twice:
+            raise ValueError(f"{', '.join(sorted(twice))} has two groups")
+        return self
+
+
+def load(path: Path = FILE) -> tuple[Published, ...]:
+    """The published groups.
 
     Raises:
-        UserError: the file is not as described above.
+        UserError: the file is not as described above, or names a metric that there is not.
     """
-    return strict.load(Published, FILE)
+    groups = strict.load(_Groups, path).groups
+    for name in (name for group in groups for name in group.metrics):
+        base.find(name)
+    return groups
+
+
+def beside(comparison: Comparison, groups: Sequence[Published], own_protocol: str = "") -> list[Published]:
+    """The groups that stand in a table of ours, by the rule above.
+
+    Args:
+        comparison: our rows.
+        groups: all that there are.
+        own_protocol: name of the run's own protocol; an empty text: this table's.
+    """
+    of_task = [group for group in groups if group.task == comparison.task]
+    near = [group for group in of_task if group.dataset == comparison.dataset]
+    if not near and comparison.protocol == (own_protocol or comparison.protocol):
+        near = of_task
+    return [group for group in near if group.protocol == comparison.protocol] or near[:1]

@@ -6,7 +6,7 @@ has columns of its own.
 
 from collections.abc import Sequence
 
-from results import wording
+from results import published, wording
 from results.current import Comparison, Measured
 from results.metrics import base
 from results.published import Published, PublishedRow
@@ -21,50 +21,39 @@ NAMES = {
 }
 
 
-def build(comparison: Comparison, published: Published, order: Sequence[str], own_protocol: str = "") -> Table:
+def build(comparison: Comparison, groups: Sequence[Published], order: Sequence[str], own_protocol: str = "") -> Table:
     """The table of one task by one protocol.
 
     Args:
         comparison: our rows.
-        published: rows of others; they are shown with their own task, and beside another data set in one table alone.
+        groups: rows of others; `published.beside` says which are shown.
         order: metrics, in the order of the columns; any others follow.
         own_protocol: name of the run's own protocol, whose table shows published rows in any case.
     """
-    same = comparable(comparison, published)
-    is_near = comparison.dataset == published.dataset or comparison.protocol == (own_protocol or comparison.protocol)
-    others = published.rows if published.task == comparison.task and is_near else ()
-    listed = tuple(dict.fromkeys(name for row in others for name in row.values))
-    known = [*comparison.metrics, *(listed if same else ())]
+    others = published.beside(comparison, groups, own_protocol)
+    shared = [group for group in others if group.is_comparable(comparison)]
+    apart = [group for group in others if group not in shared]
+    known = [*comparison.metrics, *(name for group in shared for name in group.metrics)]
     metrics = [*(name for name in order if name in known), *(name for name in known if name not in order)]
     metrics = list(dict.fromkeys(metrics))
     idle = {name: reason for name in metrics if (reason := _never_applies(comparison, name))}
-    theirs = f"{published.dataset} {published.frame_height_px} px, {published.protocol}"
     ours = f"{comparison.dataset} {comparison.frame_height_px} px, {comparison.protocol}"
-    if ours == theirs and not same:  # the protocol's name was kept, its frames were not
+    if ours in [group.conditions for group in apart]:  # the protocol's name was kept, its frames were not
         ours += f" with {comparison.given_frames} given of {comparison.num_frames} frames"
-    columns = [Column(ours, name) for name in metrics if name not in idle]
-    if others and not same:
-        columns = [*(Column(theirs, name) for name in listed), *columns]
+    columns = [Column(group.conditions, name) for group in apart for name in group.metrics]
+    columns += [Column(ours, name) for name in metrics if name not in idle]
     table = Table(f"{comparison.task}-{comparison.protocol}", _title(comparison), tuple(columns))
-    for row in others:
-        table.rows.append(_published_row(table, row, theirs))
+    for group in others:
+        table.rows += [_published_row(table, row, group) for row in group.rows]
     for measured in comparison.rows:
         table.rows.append(_own_row(table, measured, ours))
     table.rows = ranking.ranked(table.rows, table.columns)
     for reason in dict.fromkeys(idle.values()):
         labels = [base.find(name).label for name in idle if idle[name] == reason]
         table.remarks.append(f"{', '.join(labels)}: {reason}.")
-    if others:
-        table.remarks += [*_lists(others), published.caution]
+    for group in others:
+        table.remarks += [*_lists(group.rows), group.caution]
     return table
-
-
-def comparable(comparison: Comparison, published: Published) -> bool:
-    """Whether our numbers may stand in the published columns."""
-    ours = (comparison.dataset, comparison.protocol, comparison.task, comparison.frame_height_px,
-            comparison.given_frames, comparison.num_frames)  # fmt: skip
-    return ours == (published.dataset, published.protocol, published.task, published.frame_height_px,
-                    published.given_frames, published.num_frames)  # fmt: skip
 
 
 def _title(comparison: Comparison) -> str:
@@ -82,12 +71,13 @@ def _never_applies(comparison: Comparison, metric: str) -> str | None:
     return reason if reason and reason.startswith("does not apply") else None
 
 
-def _published_row(table: Table, row: PublishedRow, theirs: str) -> Row:
+def _published_row(table: Table, row: PublishedRow, group: Published) -> Row:
     footnote = table.note(row.protocol.text)
     cells = []
     for column in table.columns:
         value = row.values.get(column.metric)
-        if column.conditions != theirs:
+        if column.conditions != group.conditions:
+            theirs = group.conditions
             reason = f"the published methods were measured on {theirs} alone; other conditions are not compared with it"
             cells.append(Cell(DASH, footnote=table.note(reason)))
         elif value is None:
