@@ -6,9 +6,7 @@ The ceiling is the mean over all frames of all clips of a split, of the reconstr
 
 from collections.abc import Collection, Mapping
 
-from results.current import Comparison
 from results.metrics import base
-from results.subjects import MODEL
 from vdt_hpc.experiment.config import SPLITS, Split
 from vdt_hpc.store.manifest import Manifest
 
@@ -45,32 +43,6 @@ def to_markdown(manifest: Manifest | None, measured_on: Collection[str]) -> list
     if len(manifest.left_out) > _MOST_LINES:
         lines.append(f"  - {len(manifest.left_out) - _MOST_LINES} more, on the page")
     return [*lines, ""]
-
-
-def above_ceiling(comparison: Comparison, manifest: Manifest | None) -> list[str]:
-    """A remark for each number of the model that is better than the ceiling, which should not happen.
-
-    Only numbers of these latents and of all test clips are compared.
-    """
-    if manifest is None:
-        return []
-    conditions = (manifest.fingerprint, _num_clips(manifest, "test"))
-    rows = [row for row in comparison.rows if row.subject == MODEL]
-    rows = [row for row in rows if (row.first.latents_fingerprint, row.first.num_clips) == conditions]
-    remarks = []
-    for record in (record for row in rows for record in row.by_metric.values()):
-        metric, value = record.metric, record.value
-        highest = manifest.ceiling.get("test", {}).get(CEILING_OF.get(metric, ""))
-        if value is not None and highest is not None and _is_better(metric, value, highest):
-            remarks.append(
-                f"{base.find(metric).label} of {_value(metric, value)} is better than the autoencoder's ceiling, "
-                f"{_value(metric, highest)} over all frames: the generated frames are easier, or something is wrong."
-            )
-    return remarks
-
-
-def _is_better(metric: str, value: float, other: float) -> bool:
-    return value > other if base.find(metric).direction == "up" else value < other
 
 
 def _num_clips(manifest: Manifest, split: Split) -> int:

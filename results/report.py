@@ -53,8 +53,6 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     others = published.load()
     built = [protocol_table.build(config.evaluate, one, others) for one in comparisons]
     manifest = read_manifest(paths.latents)
-    for comparison, table in zip(comparisons, built, strict=True):
-        table.remarks += data_notes.above_ceiling(comparison, manifest)
     measured_on = {row.first.latents_fingerprint for comparison in comparisons for row in comparison.rows}
     notes_on_data = data_notes.to_markdown(manifest, measured_on)
     files.write_text(paths.tables / "results.md", "\n".join([markdown.to_markdown(built), *notes_on_data]))
