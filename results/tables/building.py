@@ -12,6 +12,7 @@ from results.metrics import base
 from results.published import Published, PublishedRow
 from results.subjects import AUTOENCODER, COPY, MODEL, REAL
 from results.tables import ranking
+from results.tables.origin import of_published, of_record
 from results.tables.table import DASH, Cell, Column, Row, Table
 from vdt_hpc.store.records import Record
 
@@ -85,7 +86,9 @@ def _published_row(table: Table, row: PublishedRow, group: Published) -> Row:
         else:
             doubt = row.doubts.get(column.metric)
             note = table.note(doubt) if doubt else None
-            cells.append(Cell(_number(value, column.metric), value, footnote=note, doubted=doubt is not None))
+            origin = of_published(row, group, column.metric)
+            shown = _number(value, column.metric)
+            cells.append(Cell(shown, value, footnote=note, doubted=doubt is not None, origin=origin))
     return Row(row.method, row.source, "published", tuple(cells), footnote)
 
 
@@ -108,7 +111,7 @@ def _own_row(table: Table, measured: Measured, ours: str) -> Row:
             cells.append(Cell(DASH, footnote=table.note(record.missing or "")))
         else:
             text = _number(record.value, column.metric)
-            cells.append(Cell(text, record.value, _interval(record), record=record))
+            cells.append(Cell(text, record.value, _interval(record), origin=of_record(record), record=record))
     label, detail = name_of(measured.first)
     return Row(label, detail, "model" if measured.subject == MODEL else "reference", tuple(cells))
 

@@ -7,6 +7,8 @@ from results.metrics import base
 from vdt_hpc.store.records import Record
 
 DASH = "–"
+Origin = tuple[tuple[str, str], ...]
+"""What traces a number: (what it is, what it says)."""
 RANKED = "No rank: the autoencoder, real clips, copied frames, numbers that a footnote doubts. Equal ones share a rank."
 """Which numbers the marks of the best and the second best are given among."""
 
@@ -48,6 +50,7 @@ class Cell:
     """Number of the footnote, from 1."""
     doubted: bool = False
     """Whether the footnote says not to trust the number."""
+    origin: Origin = ()
     record: Record | None = None
     """The record that it shows; None for published numbers and dashes."""
     rank: int | None = None

@@ -55,6 +55,18 @@ addEventListener("load", async () => {
   }
   heads[0].querySelector("button").click();
   const names = [...table.tBodies[0].rows].map((row) => row.cells[0].firstChild.textContent);
+  const numbers = [...document.querySelectorAll(".number")];
+  const bare = [...document.querySelectorAll("td[data-value]")].filter((cell) => !cell.closest(".spent")
+    && !cell.querySelector(".number"));
+  const first = ["model", "published"].map((kind) => numbers.find((one) => one.closest(`tr.${kind}`)));
+  const origins = first.map((one) => {
+    const box = one.popoverTargetElement, states = [box.checkVisibility()];
+    one.click();
+    const { left, right } = box.getBoundingClientRect();
+    states.push(box.checkVisibility(), left >= 0 && right <= innerWidth && box.scrollWidth <= box.clientWidth);
+    box.querySelector("button").click();
+    return { states: [...states, box.checkVisibility()], text: box.textContent, shown: one.textContent };
+  });
   const press = (key) => slider.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
   press("ArrowRight");
   await happens("seeked");
@@ -68,7 +80,8 @@ addEventListener("load", async () => {
   parent.postMessage(JSON.stringify({
     sorted, names, sorts: heads.map((one) => one.ariaSort),
     keys: heads.map((one) => one.querySelector("button").tabIndex),
-    faults, said, places,
+    faults, said, places, origins, bare: bare.length,
+    reach: numbers.filter((one) => one.tabIndex === 0 && one.popoverTargetElement).length - numbers.length,
     width: innerWidth,
     scroll: document.documentElement.scrollWidth,
     empty: pictures.filter((picture) => !picture.naturalWidth || !picture.alt).length,
@@ -178,6 +191,22 @@ def check_sorting(view):
     assert view["sorts"] == ["ascending"] + [None] * (len(view["sorts"]) - 1) and set(view["keys"]) == {0}
 
 
+def check_origins(view):
+    """Behind every number is its origin; a press shows it whole, another one hides it."""
+    assert view["bare"] == view["reach"] == 0
+    assert [one["states"] for one in view["origins"]] == [[False, True, True, False]] * 2
+    mine, theirs = view["origins"]
+    for name in (
+        "clips-000003200",
+        "2to28: 4 clips, 1 trajectory, 2 given of 12 frames",
+        "Latents",
+        "Code that measured",
+    ):
+        assert name in mine["text"]
+    for name in ("Source", "Taken from", "cityscapes 128 px, 2to28", theirs["shown"]):
+        assert name in theirs["text"]
+
+
 @pytest.mark.skipif(CHROMIUM is None and "REQUIRE_BROWSER" not in os.environ, reason="no chromium on PATH")
 def test_the_page_in_a_browser(html, pixels, tmp_path):
     grounds = []
@@ -193,6 +222,7 @@ def test_the_page_in_a_browser(html, pixels, tmp_path):
             assert view["unnamed"] == view["unreachable"] == view["dangling"] == 0
             assert view["said"] == ["Play", "Pause", "Play"]
             check_sorting(view)
+            check_origins(view)
             told, colours = zip(*view["places"], strict=True)
             assert told == ("frame 0, given", "frame 7, generated", "frame 8, generated")
             assert np.abs(np.array(colours) - np.array(pixels, int)).max() < 12
