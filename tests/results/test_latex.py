@@ -1,14 +1,17 @@
-"""The tables as LaTeX: any text is escaped, every row has its columns, and pdflatex sets them where it is installed."""
+"""The tables as LaTeX: any text is escaped, a parser accepts them, and pdflatex sets them where it is installed."""
 
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from results.metrics import base
 from results.tables import latex
 from results.tables.table import Cell, Column, Row, Table
+from tests.results.latex_reader import Malformed, read
+from tests.results.made_tables import build, record
 
 HOSTILE = r"50 % & _x_ #1 $y$ {a}~b^2 \end{table} [1] *<|>* 2→28 – r² “q” 中 naïve σ --"
 PDFLATEX = shutil.which("pdflatex")
@@ -38,26 +41,6 @@ def table(**changes):
     return Table(**(fields | {"footnotes": [HOSTILE, "not measured"], "remarks": [HOSTILE]} | changes))
 
 
-def body(text):
-    """Rows between \\toprule and \\bottomrule, as lists of cells."""
-    inner = text.split(r"\toprule")[1].split(r"\bottomrule")[0]
-    lines = [found[1] for found in re.finditer(r"^(.*) \\\\(?:\[-?[.\d]+ex\])?$", inner, re.MULTILINE)]
-    return [re.split(r"(?<!\\)&", line) for line in lines]
-
-
-def width(cell):
-    span = re.match(r"\s*\\multicolumn\{(\d+)\}", cell)
-    return int(span[1]) if span else 1
-
-
-def depth_of_braces(text):
-    depth = 0
-    for brace in re.findall(r"(?<!\\)[{}]", text.replace(r"\\", "")):
-        depth += 1 if brace == "{" else -1
-        assert depth >= 0
-    return depth
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -72,18 +55,42 @@ def depth_of_braces(text):
 )  # fmt: skip
 def test_any_text_is_escaped(text, expected):
     assert latex.escape(text) == expected
-    assert latex.escape(text).isascii() and depth_of_braces(latex.escape(text)) == 0
+    assert read(latex.escape(text)) == []
 
 
 def test_each_row_has_every_column():
     text = latex.to_latex([table()])
-    rows = body(text)
-    assert len(rows) == 2 + 3 + 1  # two lines of header, three rows, one line of intervals
-    assert {sum(map(width, row)) for row in rows} == {4}
+    assert read(text) == [(4, [[1, 1, 2], *[[1, 1, 1, 1]] * 5])]  # header, three rows, one line of intervals
     assert r"\begin{tabular}{@{}lrrr@{}}" in text and r"\cmidrule(lr){2-2} \cmidrule(lr){3-4}" in text
-    assert text.isascii() and depth_of_braces(text) == 0
-    opened, closed = (re.findall(rf"(?<!\\)\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
-    assert sorted(opened) == sorted(closed) == ["minipage", "table", "tabular"]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        (r"\textbf{8.0}", r"\textbf{8.0", "closing environment"), (r"\textbf{8.0}", r"\textbf{8.0}}", "closing brace"),
+        (r"\end{tabular}", "", "mismatching closing environment"), (r"$\downarrow$", r"$\downarrow", "Unexpected"),
+        (" & 20.1", " 20.1", "row 4 has 3 columns of 4"), (" & 20.1", " & & 20.1", "row 4 has 5 columns of 4"),
+        (r"\multicolumn{2}", r"\multicolumn{3}", "row 1 has 5 columns of 4"),
+        ("{tab:prediction-2to10}", "", "label lacks an argument"),
+        (r"31.0 & 0.9 \\", "31.0 & 0.9", "the last row has no end"), ("the ceiling", "5 % more", "a comment swallows"),
+        (r"\_x", "_x", "not escaped"), (r"\#1", "#1", "not escaped"), ("ceiling", "ceil^2", "not escaped"),
+        ("the ceiling", r"\input{x}", "unknown macro input"), ("the ceiling", r"\leq", "leq outside a formula"),
+        ("the ceiling", "a & b", "no row of a table"), ("the ceiling", "naïve", "not ASCII"),
+        (r"\begin{minipage}", r"\begin{minpage}", "mismatching"),
+    ],
+)  # fmt: skip
+def test_a_table_that_is_not_well_formed_is_refused(right, wrong, said):
+    text = latex.to_latex([table()])
+    assert right in text
+    with pytest.raises(Malformed, match=said):
+        read(text.replace(right, wrong, 1))
+
+
+def test_the_tables_of_a_run_and_of_published_rows_are_well_formed():
+    numbers = [record("fvd", 90.0), record("ssim", 0.7, interval_low=0.6, interval_high=0.8), record("psnr", 20.0)]
+    numbers += [replace(one, protocol="lab2024", metric=f"{one.metric}-lab") for one in numbers]
+    built = [*build(numbers), *build([replace(one, dataset="streets_2 & more") for one in numbers])]
+    assert [found.num_columns for found in read(latex.to_latex(built))] == [5, 4, 7, 6]
 
 
 def test_marks_arrows_and_intervals():

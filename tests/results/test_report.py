@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from results import progress_curve, shown, training_strips, videos
+from tests.results.latex_reader import read
 from vdt_hpc import pictures
 from vdt_hpc import report as front_door
 from vdt_hpc.errors import UserError
@@ -50,6 +51,7 @@ def test_it_writes_everything(measured):
         assert "weights not found" in path.read_text()
     links = re.findall(r"""(?:src|href|srcset)\s*=\s*["']([^"']{0,40})""", html)
     assert links and all(link.startswith(("data:", "#", "figures/")) for link in links)
+    assert len(read((measured.paths.tables / "results.tex").read_text())) == 2
     assert "What the averaged weights generate" not in html
     assert not re.search(r"url\(|@import|fetch\(|https?://", html)
     assert not list(measured.root.rglob("*.tmp"))
