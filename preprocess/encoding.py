@@ -10,10 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from preprocess.pool import worker_processes
 from preprocess.preparing import Bad, prepared_ahead
 from preprocess.shards import ShardInProgress, ShardPlan
 from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.pool import worker_processes
 from vdt_hpc.progress import Progress
 from vdt_hpc.stopping import StopFlag
 from vdt_hpc.store import latents

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from preprocess.frames import ByteArray, Clip
-from preprocess.pool import map_ahead
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.data_config import DataConfig
+from vdt_hpc.pool import map_ahead
 
 CLIPS_AHEAD = 2
 """Clips per worker that are being prepared or wait to be taken; it bounds the memory."""

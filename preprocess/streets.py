@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from preprocess.pool import map_ahead, worker_processes
 from preprocess.street_clips import SETTINGS, ClipOrder, make_clip
 from preprocess.street_scene import RENDERER
 from vdt_hpc import dist, files
@@ -21,6 +20,7 @@ from vdt_hpc.experiment.data_config import StreetsConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import STREETS_COMPLETE, paths_for
 from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.pool import map_ahead, worker_processes
 from vdt_hpc.progress import Progress
 from vdt_hpc.stopping import StopFlag
 

@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 
 from preprocess.frames import ByteArray, Clip
 from preprocess.images import PREFIX_BYTES, BadFrame, decode, frame_size
-from preprocess.pool import map_ahead
 from preprocess.source.files import Fault, FileStore, SourceFile, Unreadable
 from vdt_hpc.errors import UserError
+from vdt_hpc.pool import map_ahead
 from vdt_hpc.progress import Progress
 
 READERS = 16

@@ -46,13 +46,13 @@ from made_frames import save_autoencoder  # noqa: E402
 from preprocess import encode, encoding, index, verify  # noqa: E402
 from preprocess.geometry import prepare  # noqa: E402
 from preprocess.images import decode  # noqa: E402
-from preprocess.pool import worker_processes  # noqa: E402
 from preprocess.source.cityscapes import frame_name  # noqa: E402
 from tests.benchmarks.photographs import CITIES, png, write_cityscapes  # noqa: E402
 from vdt_hpc.experiment.config import RunConfig  # noqa: E402
 from vdt_hpc.experiment.partition import Partition  # noqa: E402
 from vdt_hpc.experiment.paths import CITYSCAPES_TREE  # noqa: E402
 from vdt_hpc.model import autoencoder as autoencoders  # noqa: E402
+from vdt_hpc.pool import worker_processes  # noqa: E402
 from vdt_hpc.progress import Progress  # noqa: E402
 
 ROUNDS, CLIPS_PER_CITY, DEMANDED = 5, 3, 0.85

@@ -18,7 +18,7 @@ from vdt_hpc.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 
 
 @contextlib.contextmanager
@@ -43,7 +43,8 @@ def worker_processes(num_workers: int) -> Iterator[ProcessPoolExecutor]:
 def _begin_worker() -> None:
     """Leave stops to the parent, and leave with it.
 
-    Slurm signals every process of a task. Workers of a killed parent would wait for work for ever.
+    Slurm signals every process of a task, and a terminal every process of a command. Workers of a killed parent would
+    wait for work for ever.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
