@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results import current, page, protocol_table, published
+from results import current, protocol_table, published, templates
 from results.current import Comparison
 from results.metrics import base
 from results.tables import latex, lines, markdown
@@ -79,7 +79,7 @@ def _measured(root: Path) -> list[_Run]:
 
 def _page(runs: Sequence[_Run], comparisons: Sequence[Comparison], tables: Sequence[Table]) -> str:
     names = dict.fromkeys(name for comparison in comparisons for name in comparison.metrics)
-    return page.environment().get_template("compare.html.jinja").render(
+    return templates.environment().get_template("compare.html.jinja").render(
         title=f"{len(runs)} run{'s' if len(runs) > 1 else ''} side by side",
         lead="Runs that were measured under the same conditions stand in one table, each by its newest checkpoint.",
         tables=tables,

@@ -1,11 +1,14 @@
 """Which records of a run stand for its present state: those of the newest checkpoint; older ones are history."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from results.subjects import MODEL
 from vdt_hpc.experiment.tasks_config import TASKS
 from vdt_hpc.store.records import Record
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -52,17 +55,18 @@ def newest(records: Sequence[Record], frame_height_px: int) -> list[Comparison]:
         frame_height_px: height of its frames.
     """
     comparisons = []
-    for dataset, task, protocol in sorted({(r.dataset, r.task, r.protocol) for r in records}, key=_place):
-        same = [r for r in records if (r.dataset, r.task, r.protocol) == (dataset, task, protocol)]
+    by_kind = _grouped(records, lambda r: (r.dataset, r.task, r.protocol))
+    for dataset, task, protocol in sorted(by_kind, key=_place):
+        same = by_kind[dataset, task, protocol]
         of_model = [r for r in same if r.subject == MODEL]
         if not of_model:
             continue
         clips_seen = max(r.clips_seen or 0 for r in of_model)
         fresh = [r for r in of_model if r.clips_seen == clips_seen]
         fresh = [r for r in fresh if r.latents_fingerprint == fresh[-1].latents_fingerprint]
-        for conditions in dict.fromkeys(map(_conditions, fresh)):
-            chosen = [r for r in fresh if _conditions(r) == conditions]
-            chosen += [r for r in same if r.subject != MODEL and _conditions(r) == conditions]
+        beside = _grouped((r for r in same if r.subject != MODEL), _conditions)
+        for conditions, of_model in _grouped(fresh, _conditions).items():
+            chosen = [*of_model, *beside.get(conditions, ())]
             first = chosen[0]
             rows = _rows(chosen)
             counts = (first.num_frames, first.given_frames)
@@ -103,8 +107,13 @@ def _conditions(record: Record) -> tuple[object, ...]:
 
 
 def _rows(records: Sequence[Record]) -> list[Measured]:
-    rows = []
-    for key in dict.fromkeys((r.subject, r.samples, r.decode_precision) for r in records):
-        own = [r for r in records if (r.subject, r.samples, r.decode_precision) == key]
-        rows.append(Measured(key[0], own[0], {r.metric: r for r in own}))
-    return rows
+    by_row = _grouped(records, lambda r: (r.subject, r.samples, r.decode_precision))
+    return [Measured(own[0].subject, own[0], {r.metric: r for r in own}) for own in by_row.values()]
+
+
+def _grouped(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
+    """Records by what they have in common; groups and their records keep the order."""
+    groups: dict[Key, list[Record]] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return groups

@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 
-from results import data_notes, figures, shown, training_strips, wording
+from results import data_notes, figures, shown, templates, training_strips, wording
 from results.by_frame import ByFrame
 from results.by_time import ByTime
 from results.course import Part
@@ -24,7 +23,7 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.store.manifest import Manifest
 
-TEMPLATE = Path(__file__).with_name("page.html.jinja")
+TEMPLATE = "page.html.jinja"
 
 
 @dataclass(frozen=True)
@@ -47,16 +46,9 @@ class Content:
     manifest: Manifest | None
 
 
-def environment() -> jinja2.Environment:
-    """What reads the templates of pages; everything that is put into them is escaped."""
-    return jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, loader=jinja2.FileSystemLoader(TEMPLATE.parent)
-    )
-
-
 def render(content: Content) -> str:
     """The whole page as HTML; whatever comes from configurations and records is escaped."""
-    template = environment().get_template(TEMPLATE.name)
+    template = templates.environment().get_template(TEMPLATE)
     config = content.config
     known = {name for comparison in content.comparisons for name in comparison.metrics}
     names: list[str] = [name for name in config.evaluate.metrics if name in known]

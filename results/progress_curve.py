@@ -1,5 +1,6 @@
 """The training's log as curves: what `progress.jsonl` says of the loss and of the speed, read strictly."""
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,10 +39,11 @@ class Curve:
 
     def smoothed(self) -> list[tuple[int, float]]:
         """The training loss under a moving average over the last tenth of the log so far (at least 3 lines)."""
+        sums = [0.0, *itertools.accumulate(loss for _, loss in self.train)]
         points = []
-        for end in range(1, len(self.train) + 1):
-            window = self.train[max(0, end - max(3, end // 10)) : end]
-            points.append((self.train[end - 1][0], sum(loss for _, loss in window) / len(window)))
+        for end, (clips_seen, _) in enumerate(self.train, 1):
+            first = max(0, end - max(3, end // 10))
+            points.append((clips_seen, (sums[end] - sums[first]) / (end - first)))
         return points
 
 

@@ -5,6 +5,7 @@ the run's own protocol, and there alone. Of several, those of the table's protoc
 of the lab report stand in `lab2024` with the numbers that it repeats, and elsewhere with those of the report's table.
 """
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -173,8 +174,9 @@ class _Groups(Section):
         return self
 
 
+@functools.cache
 def load(path: Path = FILE) -> tuple[Published, ...]:
-    """The published groups.
+    """The published groups; a file is read once in a process.
 
     Raises:
         UserError: the file is not as described above, or names a metric that there is not.

@@ -4,6 +4,7 @@ Samples that were generated once serve every protocol: each takes of them what i
 hold is a missing number with the reason, never another number of clips under the same name.
 """
 
+import functools
 from pathlib import Path
 from typing import Literal
 
@@ -111,7 +112,13 @@ def find(name: str) -> Protocol | None:
     path = FOLDER / f"{name}.yaml"
     if not path.is_file():
         return None
-    protocol = strict.load(Protocol, path)
+    protocol = _read(path)
     if protocol.name != name:
         raise UserError(f"{path} is named {protocol.name}; a protocol has the name of its file")
     return protocol
+
+
+@functools.cache
+def _read(path: Path) -> Protocol:
+    """Once in a process: a report asks for every table."""
+    return strict.load(Protocol, path)
