@@ -37,7 +37,7 @@ def wait_for_end_of(pids):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
 def test_a_stop_that_reaches_a_worker_alone_is_left_to_the_task(at_work, number):
     run, process, workers = at_work
     os.kill(workers[0], number)

@@ -155,6 +155,31 @@ def test_the_front_door_reports_all_runs_or_those_named(made_up, capsys, monkeyp
     assert str(made_up.paths.page) in capsys.readouterr().out
 
 
+def test_a_run_that_cannot_be_reported_leaves_the_others_be(made_up, capsys, monkeypatch):
+    def stage(config, partition):
+        if config.name == "made-up":
+            raise UserError("its records are damaged")
+        return StageResult("reported")
+
+    def compare(config, partition):
+        assert partition.root == str(made_up.root)
+        raise UserError("no comparison")
+
+    monkeypatch.setattr(stages, "load", {"report": stage, "compare": compare}.get)
+    for name in ("before", "unreadable", "well"):
+        shutil.copytree(made_up.paths.run, made_up.root / name)
+    (made_up.root / "unreadable" / "config.yaml").write_text("model: 3\n")
+    for run in ("before", "made-up", "unreadable", "well"):
+        (made_up.root / run / "records.jsonl").touch()
+    assert front_door.main(["--root", str(made_up.root)]) == 2
+    told = capsys.readouterr()
+    assert told.out.splitlines() == ["before: reported", "well: reported"]
+    damaged, unreadable, comparison = told.err.splitlines()
+    assert damaged == "error: made-up: its records are damaged"
+    assert unreadable.startswith("error: unreadable: ") and "model is 3" in unreadable
+    assert comparison == "error: compare: no comparison"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -188,6 +213,10 @@ def test_the_curve_reads_its_log_strictly(tmp_path):
     assert curve.restarts == [progress_curve.Restart(16, "a100", "a40")] and curve.restarts[0].moved
     assert curve.lr == [] and curve.clips_per_s == [(24, 5.5)]
     assert curve.smoothed() == [(8, 1.0), (24, 0.7)]
+    many = [(8 * number, 1 / number) for number in range(1, 101)]
+    windows = [many[max(0, end - max(3, end // 10)) : end] for end in range(1, 101)]
+    means = [sum(loss for _, loss in window) / len(window) for window in windows]
+    assert [loss for _, loss in progress_curve.Curve(many).smoothed()] == pytest.approx(means, rel=1e-12)
     path.write_text(path.read_text() + '{"kind": "train", "clips_seen": 32}\n')
     with pytest.raises(UserError, match=r"progress.jsonl:7 is damaged \(KeyError\('loss'\)\)"):
         progress_curve.read(path)

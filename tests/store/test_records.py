@@ -74,3 +74,34 @@ def test_a_damaged_line_is_named_and_nothing_is_lost(tmp_path, record):
     with pytest.raises(UserError, match=r"records.jsonl:2 is damaged"):
         merge_records(path, [record])
     assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda line: b"", "Invalid JSON"),
+        (lambda line: b"[" + line + b"]", "Input should be an object"),
+        (lambda line: line + line, "Invalid JSON"),
+        (lambda line: line.replace(b'"run": "r"', b'"run": "\xff"'), "Invalid JSON"),
+        (lambda line: line.replace(b'"run": "r", ', b""), "run: "),
+        (lambda line: line.replace(b'"run"', b'"rum": "r", "run"'), "rum: "),
+        (lambda line: line.replace(b'"num_clips": 4', b'"num_clips": "4"'), "num_clips: "),
+        (lambda line: line.replace(b'"num_clips": 4', b'"num_clips": 4.5'), "num_clips: "),
+        (lambda line: line.replace(b'"value": 0.5', b'"value": NaN'), "a record needs a finite number"),
+        (lambda line: line.replace(b'"value": 0.5', b'"value": null'), "either a value or the reason"),
+        (lambda line: line.replace(b'"given": null', b'"given": ["2"]'), "given.0: "),
+    ],
+)
+def test_whatever_is_wrong_with_a_line_is_one_line(tmp_path, record, change, said):
+    path = tmp_path / "records.jsonl"
+    line = json.dumps(asdict(record)).encode()
+    path.write_bytes(line + b"\n" + change(line) + b"\n")
+    with pytest.raises(UserError, match=r"records.jsonl:2 is damaged \(") as caught:
+        read_records(path)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_records_that_cannot_be_read_are_one_line(tmp_path):
+    (tmp_path / "records.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"cannot read .*records.jsonl: Is a directory"):
+        read_records(tmp_path / "records.jsonl")
