@@ -14,7 +14,7 @@ from results import current, protocol_table, published, templates
 from results.current import Comparison
 from results.metrics import base
 from results.tables import latex, lines, markdown
-from results.tables.table import RANKED, Table
+from results.tables.table import MOST_ROWS, RANKED, Table
 from vdt_hpc import files
 from vdt_hpc.dist import current_task
 from vdt_hpc.errors import UserError
@@ -84,6 +84,7 @@ def _page(runs: Sequence[_Run], comparisons: Sequence[Comparison], tables: Seque
         lead="Runs that were measured under the same conditions stand in one table, each by its newest checkpoint.",
         tables=tables,
         ranked=RANKED,
+        most_rows=MOST_ROWS,
         runs=[_row(one) for one in runs],
         metrics=[base.find(name) for name in names],
     )  # fmt: skip

@@ -17,7 +17,7 @@ from results.film import Film
 from results.metrics import base
 from results.progress_curve import Curve
 from results.shown import data_uri
-from results.tables.table import RANKED, Table
+from results.tables.table import MOST_ROWS, RANKED, Table
 from results.training_strips import TrainingStrip
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.signature import signature
@@ -59,6 +59,7 @@ def render(content: Content) -> str:
         facts=_facts(content),
         tables=content.tables,
         ranked=RANKED,
+        most_rows=MOST_ROWS,
         films=[shown.film(*one) for one in content.films],
         by_time=[shown.by_time(one) for one in content.by_time],
         sample_notes=content.sample_notes,

@@ -11,6 +11,8 @@ Origin = tuple[tuple[str, str], ...]
 """What traces a number: (what it is, what it says)."""
 RANKED = "No rank: the autoencoder, real clips, copied frames, numbers that a footnote doubts. Equal ones share a rank."
 """Which numbers the marks of the best and the second best are given among."""
+MOST_ROWS = 20
+"""A page shows more of them in a frame of a screen's height that scrolls below the header."""
 
 
 @dataclass(frozen=True)

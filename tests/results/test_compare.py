@@ -90,6 +90,57 @@ def test_the_command_compares_when_there_are_several(measured, monkeypatch):
     assert [(page.parent / target).resolve().is_file() for target in targets] == [True, True]
 
 
+def test_runs_are_reported_side_by_side_and_told_in_their_order(measured):
+    names = ("also", "bad-log", "made-up", "other")
+    for name in {*names} - {"made-up"}:
+        also(measured, name)
+    (measured.root / "bad-log" / "progress.jsonl").write_text("{}\n")
+    environment = os.environ | {"VDT_HPC_WEIGHTS": str(measured.root / "none"), "SLURM_CPUS_PER_TASK": "2"}
+    command = [sys.executable, "-m", "vdt_hpc.report", "--root", str(measured.root)]
+    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("error: bad-log: ") and "progress.jsonl:1 is damaged" in error
+    told = [line.partition(":")[0] for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert told == ["also", "made-up", "other", "compare"]
+    assert "compare: 4 run(s)" in done.stdout
+    pages = [(measured.root / name / "index.html").is_file() for name in names]
+    assert pages == [True, False, True, True]
+
+
+FIND = """<script>
+addEventListener("load", () => {
+  const rows = () => [...document.querySelectorAll("tbody tr")].filter((row) => row.offsetHeight).length;
+  const frame = document.querySelector(".long"), head = frame.querySelector("thead");
+  const gap = () => Math.round(head.getBoundingClientRect().top - frame.getBoundingClientRect().top - frame.clientTop);
+  const bar = document.querySelector(".filter"), input = bar.querySelector("input");
+  frame.scrollTop = 300;
+  const said = [frame.scrollTop, gap(), frame.clientHeight < innerHeight ? 1 : 0, rows()];
+  input.value = "RUN 07";
+  input.dispatchEvent(new Event("input"));
+  document.title = JSON.stringify([...said, rows(), bar.querySelector("output").textContent]);
+});
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None and "REQUIRE_BROWSER" not in os.environ, reason="no chromium on PATH")
+def test_many_rows_scroll_below_their_header_and_are_found_by_name(measured, tmp_path):
+    for number in range(30):
+        also(measured, f"run-{number:02d}", add=0.1 * number)
+    compare(measured)
+    html = (measured.root / "comparison" / "index.html").read_text()
+    (tmp_path / "page.html").write_text(html.replace("</body>", f"{FIND}</body>"))
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--window-size=1280,800",
+         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=2000", f"file://{tmp_path / 'page.html'}"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    found = re.search(r"<title>(\[.*\])</title>", done.stdout)
+    assert found, done.stdout[-500:] + done.stderr[-500:]
+    num_rows = html.count("<tr ") - html.count('<tr class="heads">') + html.count('<tr><th scope="row">')
+    assert json.loads(found[1]) == [300, 0, 1, num_rows, 2, f"2 of {num_rows} rows"]
+
+
 @pytest.mark.skipif(CHROMIUM is None and "REQUIRE_BROWSER" not in os.environ, reason="no chromium on PATH")
 def test_the_page_fits_a_phone_and_asks_for_nothing(measured, tmp_path):
     for number in range(20):
