@@ -2,25 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from results import data_notes, figures, shown, templates, training_strips, wording
-from results.by_frame import ByFrame
+from results import data_notes, shown, templates, training_strips, wording
 from results.by_time import ByTime
 from results.course import Part
 from results.current import Comparison
-from results.film import Film
 from results.metrics import base
 from results.progress_curve import Curve
-from results.shown import data_uri
+from results.shown import DrawnFilm, data_uri
 from results.tables.table import MOST_ROWS, RANKED, Table
 from results.training_strips import TrainingStrip
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.signature import signature
+from vdt_hpc.pictures import Picture
 from vdt_hpc.store.manifest import Manifest
 
 TEMPLATE = "page.html.jinja"
@@ -33,15 +30,15 @@ class Content:
     config: RunConfig
     comparisons: Sequence[Comparison]
     tables: Sequence[Table]
-    films: Sequence[tuple[Film, Path, ByFrame | None]]
-    """Each with its video, an MP4 file that has a GIF beside it, and what was measured of it frame by frame."""
-    by_time: Sequence[ByTime]
+    films: Sequence[DrawnFilm]
+    by_time: Sequence[tuple[ByTime, Picture]]
     """Tasks that were sampled in several ways."""
     sample_notes: Sequence[str]
     """Why films are not shown, one line each."""
-    curve: Curve | None
-    course: Sequence[Part]
-    """The jobs that trained the run; empty: nobody knows."""
+    curve: tuple[Curve, Picture] | None
+    """None: there is no log, or nothing was trained yet."""
+    course: tuple[Sequence[Part], Picture] | None
+    """The jobs that trained the run; None: nobody knows."""
     training_strips: Sequence[TrainingStrip]
     manifest: Manifest | None
 
@@ -60,11 +57,12 @@ def render(content: Content) -> str:
         tables=content.tables,
         ranked=RANKED,
         most_rows=MOST_ROWS,
-        films=[shown.film(*one) for one in content.films],
-        by_time=[shown.by_time(one) for one in content.by_time],
+        films=[shown.film(one) for one in content.films],
+        by_time=[shown.by_time(*one) for one in content.by_time],
         sample_notes=content.sample_notes,
-        curve=_curve(content.curve),
-        course=shown.course(content.course),
+        curve=_curve(*content.curve) if content.curve else None,
+        timeline=shown.timeline(*content.course) if content.course else None,
+        course=shown.course(content.course[0]) if content.course else None,
         training_strips=_training_strips(content.training_strips),
         no_curve="There is no training log (progress.jsonl) in this run's folder.",
         metrics=[base.find(name) for name in names],
@@ -102,9 +100,7 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
     ]  # fmt: skip
 
 
-def _curve(curve: Curve | None) -> dict[str, str] | None:
-    if curve is None or not curve.train:
-        return None
+def _curve(curve: Curve, picture: Picture) -> dict[str, str]:
     first, last = curve.smoothed()[0], curve.smoothed()[-1]
     text = f"The smoothed training loss goes from {first[1]:.4g} to {last[1]:.4g} over {last[0]:,} clips"
     if curve.validation:
@@ -112,7 +108,7 @@ def _curve(curve: Curve | None) -> dict[str, str] | None:
     restarts, moves = len(curve.restarts), sum(restart.moved for restart in curve.restarts)
     text += f"; {restarts} restart{'s' if restarts != 1 else ''}" if restarts else ""
     text += f", {moves} of them on another partition." if moves else "."
-    return shown.picture(partial(figures.loss_curve, curve), f"Loss over clips seen. {text}", text)
+    return shown.figure(picture, f"Loss over clips seen. {text}", text)
 
 
 def _training_strips(strips: Sequence[TrainingStrip]) -> dict[str, Any] | None:
@@ -131,7 +127,7 @@ def _provenance(content: Content) -> list[tuple[str, str]]:
         ("Sample sets", ", ".join(dict.fromkeys(r.samples for r in records if r.samples))),
         (
             "Code that sampled",
-            ", ".join(dict.fromkeys(film.info.code_commit for film, _, _ in content.films)) or "not known",
+            ", ".join(dict.fromkeys(drawn.film.info.code_commit for drawn in content.films)) or "not known",
         ),
         ("Code that measured", ", ".join(dict.fromkeys(r.code_commit for r in records))),
         ("Latents", ", ".join(dict.fromkeys(r.latents_fingerprint for r in records))),

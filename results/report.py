@@ -1,6 +1,7 @@
 """Stage `report`: records, samples and the training's log -> tables, figures and a page."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 
 from results import (
     by_frame,
@@ -21,9 +22,12 @@ from results import (
     training_strips,
     videos,
 )
-from results.by_frame import ByFrame
+from results.by_time import ByTime
+from results.course import Part
 from results.current import Comparison
 from results.film import Film
+from results.progress_curve import Curve
+from results.shown import DrawnFilm
 from results.subjects import MODEL
 from results.tables import latex, lines, markdown
 from vdt_hpc import files, pictures
@@ -33,6 +37,7 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.pictures import Picture
 from vdt_hpc.store.manifest import read_manifest
 from vdt_hpc.store.records import read_records
 from vdt_hpc.store.samples import SampleSet
@@ -60,18 +65,18 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     files.write_text(paths.tables / "results.tex", latex.to_latex(built))
 
     films, notes = _films(config, paths, comparisons)
-    shown = [(one, _draw(one, paths), _by_frame(one, paths)) for one in films]
-    several_ways = by_time.load(comparisons, paths, config.evaluate.protocol)
-    for one in several_ways:
-        pictures.save(by_time_figure.draw(one), paths.figures / f"time-{one.comparison.task}")
-    curve = progress_curve.read(paths.progress_log)
-    if curve is not None and curve.train:
-        pictures.save(figures.loss_curve(curve), paths.figures / "loss")
-    jobs = course.load(paths)
-    if jobs:
-        pictures.save(course_figure.timeline(jobs), paths.figures / "jobs")
-    strips = training_strips.load(paths.strips)
-    content = page.Content(config, comparisons, built, shown, several_ways, notes, curve, jobs, strips, manifest)
+    content = page.Content(
+        config=config,
+        comparisons=comparisons,
+        tables=built,
+        films=[_draw(one, paths, stem) for one, stem in zip(films, _stems(films), strict=True)],
+        by_time=_by_time(config, paths, comparisons),
+        sample_notes=notes,
+        curve=_curve(paths),
+        course=_course(paths),
+        training_strips=training_strips.load(paths.strips),
+        manifest=manifest,
+    )
     files.write_text(paths.page, page.render(content))
     checkpoint = comparisons[0].model.first.checkpoint
     return StageResult(
@@ -99,27 +104,50 @@ def _films(config: RunConfig, paths: RunPaths, comparisons: list[Comparison]) ->
     return found, notes
 
 
-def _by_frame(one: Film, paths: RunPaths) -> ByFrame | None:
-    """Write the figure of a film's quality frame by frame, where that was measured."""
-    found = SampleSet.open(paths.samples / one.info.name)
-    measured = by_frame.load(found) if found else None
-    if measured:
-        pictures.save(by_frame_figure.draw(measured), paths.figures / f"frames-{_short(one)}")
-    return measured
-
-
-def _draw(one: Film, paths: RunPaths) -> Path:
-    """Write a film's strip and its videos; returns the path of the MP4 file, which is there if it can be written."""
-    pictures.save(pictures.film_strip(one.strip()), paths.figures / f"strip-{_short(one)}")
-    video, frames = paths.figures / f"video-{_short(one)}.mp4", film_frames.FilmFrames(one)
+def _draw(one: Film, paths: RunPaths, stem: str) -> DrawnFilm:
+    """Write a film's strip, its videos and the figure of its quality frame by frame, where that was measured; `stem` is
+    part of the files' names.
+    """
+    strip = pictures.draw(partial(pictures.film_strip, one.strip()), paths.figures / f"strip-{stem}")
+    video, frames = paths.figures / f"video-{stem}.mp4", film_frames.FilmFrames(one)
     rate_hz = one.rate_hz or film.UNKNOWN_HZ
     if videos.has_h264():
         videos.write_mp4(frames, rate_hz, video)
     else:
         video.unlink(missing_ok=True)  # one of other samples
     videos.write_gif(frames, rate_hz, video.with_suffix(".gif"))
-    return video
+    found = SampleSet.open(paths.samples / one.info.name)
+    measured = by_frame.load(found) if found else None
+    if measured is None:
+        return DrawnFilm(one, video, strip, None)
+    picture = pictures.draw(partial(by_frame_figure.draw, measured), paths.figures / f"frames-{stem}")
+    return DrawnFilm(one, video, strip, (measured, picture))
 
 
-def _short(one: Film) -> str:
-    return f"{one.info.task}-{one.info.sampler}-{one.info.num_steps}"
+def _stems(films: Sequence[Film]) -> list[str]:
+    """Part of the names of each film's files: task, sampler and steps, and what tells sets apart that share these."""
+    stems = [f"{one.info.task}-{one.info.sampler}-{one.info.num_steps}" for one in films]
+    return [
+        stem if stems.count(stem) == 1 else f"{stem}-{one.info.name.rpartition('-')[2]}"
+        for one, stem in zip(films, stems, strict=True)
+    ]
+
+
+def _by_time(config: RunConfig, paths: RunPaths, comparisons: list[Comparison]) -> list[tuple[ByTime, Picture]]:
+    found = by_time.load(comparisons, paths, config.evaluate.protocol)
+    places = [paths.figures / f"time-{one.comparison.task}" for one in found]
+    return [
+        (one, pictures.draw(partial(by_time_figure.draw, one), path)) for one, path in zip(found, places, strict=True)
+    ]
+
+
+def _curve(paths: RunPaths) -> tuple[Curve, Picture] | None:
+    curve = progress_curve.read(paths.progress_log)
+    if curve is None or not curve.train:
+        return None
+    return curve, pictures.draw(partial(figures.loss_curve, curve), paths.figures / "loss")
+
+
+def _course(paths: RunPaths) -> tuple[Sequence[Part], Picture] | None:
+    parts = course.load(paths)
+    return (parts, pictures.draw(partial(course_figure.timeline, parts), paths.figures / "jobs")) if parts else None

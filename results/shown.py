@@ -1,34 +1,38 @@
 """What the page shows of films and of the course of the training, as its template takes it."""
 
 import base64
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from results import by_frame_figure, by_time_figure, course_figure, film_frames, videos, wording
+from results import film_frames, videos, wording
 from results.by_frame import ByFrame
 from results.by_time import ByTime
 from results.course import OPEN, Part, Spent, spent
 from results.film import UNKNOWN_HZ, Film
 from results.metrics import base
-from vdt_hpc import pictures
-from vdt_hpc.pictures import Theme
+from vdt_hpc.pictures import Picture
 
 MOST_EMBEDDED_BYTES = 8 << 20
 """A larger video stays a file beside the page."""
 
 
-def film(one: Film, video: Path, by_frame: ByFrame | None) -> dict[str, Any]:
-    """A film with its player and its strip.
+@dataclass(frozen=True)
+class DrawnFilm:
+    """A film and what was made of it."""
 
-    Args:
-        one: the film.
-        video: its MP4 file, in a folder beside the page, if there is one; a GIF of the same name lies beside it.
-        by_frame: what was measured of it frame by frame, if anything was.
-    """
+    film: Film
+    video: Path
+    """MP4 file in a folder beside the page, if it could be written; a GIF of the same name lies beside it."""
+    strip: Picture
+    by_frame: tuple[ByFrame, Picture] | None
+    """What was measured of it frame by frame, if anything was."""
+
+
+def film(drawn: DrawnFilm) -> dict[str, Any]:
+    """A film with its player and its strip."""
+    one, video = drawn.film, drawn.video
     info = one.info
     task = wording.TASKS.get(info.task, info.task)
     clips = ", ".join(one.clip_ids)
@@ -65,21 +69,19 @@ def film(one: Film, video: Path, by_frame: ByFrame | None) -> dict[str, Any]:
         "video_alt": f"{len(one.clip_ids)} clips playing side by side: {above}",
         "video_caption": f"{len(one.clip_ids)} clips side by side: {above}; {rate}.",
         "files": [(path.suffix[1:].upper(), f"{path.parent.name}/{path.name}") for path in beside if path.exists()],
-        "strip_light": data_uri(pictures.webp(pictures.film_strip(one.strip()))),
-        "strip_dark": data_uri(pictures.webp(pictures.film_strip(one.strip(), pictures.DARK))),
-        "strip_alt": f"Film strip of {len(one.clip_ids)} clips, frames from left to right. {strip}",
-        "strip_caption": strip,
-        "by_frame": _by_frame(by_frame),
+        "strip": figure(
+            drawn.strip, f"Film strip of {len(one.clip_ids)} clips, frames from left to right. {strip}", strip
+        ),
+        "by_frame": _by_frame(*drawn.by_frame) if drawn.by_frame else None,
     }
 
 
-def picture(draw: Callable[[Theme], Figure], alt: str, caption: str) -> dict[str, str]:
-    """A figure on light and on dark screens, with what stands for it and under it."""
-    light, dark = (data_uri(pictures.webp(draw(theme))) for theme in (pictures.LIGHT, pictures.DARK))
-    return {"light": light, "dark": dark, "alt": alt, "caption": caption}
+def figure(picture: Picture, alt: str, caption: str) -> dict[str, str]:
+    """A figure with what stands for it and under it."""
+    return {"light": data_uri(picture.light), "dark": data_uri(picture.dark), "alt": alt, "caption": caption}
 
 
-def by_time(measured: ByTime) -> dict[str, str]:
+def by_time(measured: ByTime, picture: Picture) -> dict[str, str]:
     """Quality over sampling time, with a title of its own."""
     info = measured.comparison.model.first
     labels = wording.listed([base.find(name).label for name in measured.metrics])
@@ -91,29 +93,30 @@ def by_time(measured: ByTime) -> dict[str, str]:
         "parts of a sample set, from noise to frames, decoding included."
     )
     task = wording.TASKS.get(info.task, info.task)
-    shown = picture(partial(by_time_figure.draw, measured), f"Quality over sampling time. {text}.", caption)
+    shown = figure(picture, f"Quality over sampling time. {text}.", caption)
     return {"title": f"{task}: quality over sampling time", **shown}
 
 
-def _by_frame(measured: ByFrame | None) -> dict[str, str] | None:
-    if measured is None:
-        return None
+def _by_frame(measured: ByFrame, picture: Picture) -> dict[str, str]:
     labels = wording.listed([base.find(name).label for name in measured.curves])
     info, several = measured.info, measured.info.counts.of_every_clip
     trajectories = f" and {several} trajectories" if several > 1 else ""
     text = f"{labels} at each generated frame, over {info.num_clips} clips{trajectories}"
-    return picture(partial(by_frame_figure.draw, measured), f"Quality over the index of the frame. {text}", f"{text}.")
+    return figure(picture, f"Quality over the index of the frame. {text}", f"{text}.")
 
 
-def course(parts: Sequence[Part]) -> dict[str, Any] | None:
-    """The timeline of the jobs and the table of what each partition took; None where there is nothing to show."""
-    if not parts:
-        return None
-    rows = spent(parts)
+def timeline(parts: Sequence[Part], picture: Picture) -> dict[str, str]:
+    """The timeline of the jobs."""
     jobs = f"{len(parts)} job{'s' if len(parts) > 1 else ''}"
     text = f"{jobs} on {wording.listed([*dict.fromkeys(part.lane for part in parts)])}; numbers are clips seen"
     if len(parts) > 1:
         text += "; dotted: between two jobs, most of it in the queue"
+    return figure(picture, f"Timeline of the jobs that trained the run. {text}", f"{text}.")
+
+
+def course(parts: Sequence[Part]) -> dict[str, Any]:
+    """The table of what each partition took, and what to know of it."""
+    rows = spent(parts)
     notes = ["Clips per hour count all clips that were trained, and the time from a job's start to its end."]
     if any(part.end is None and part.how != OPEN for part in parts):
         notes.append(
@@ -124,12 +127,7 @@ def course(parts: Sequence[Part]) -> dict[str, Any] | None:
         notes.append("The last job has no end yet; its hours are counted up to its last line in the training log.")
     if any(row.unit == "task" for row in rows):
         notes.append("Task hours: what a task had for itself was not noted, as where a run trains without Slurm.")
-    alt = f"Timeline of the jobs that trained the run. {text}"
-    return {
-        "timeline": picture(partial(course_figure.timeline, parts), alt, f"{text}."),
-        "rows": [_row(row) for row in rows],
-        "notes": notes,
-    }
+    return {"rows": [_row(row) for row in rows], "notes": notes}
 
 
 def _row(row: Spent) -> list[str]:

@@ -8,7 +8,7 @@ Legend: T frames, H x W pixels.
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,6 +205,31 @@ def save(drawn: Figure, path: Path, kinds: Sequence[str] = ("png", "pdf")) -> No
 def webp(drawn: Figure) -> bytes:
     """A figure as the bytes of a WebP picture, a third of the PNG's size, for the page."""
     return _bytes(drawn, "webp")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as a page shows it."""
+
+    light: bytes
+    """WebP, for light screens."""
+    dark: bytes
+    """WebP, for dark screens."""
+
+
+def draw(figure_of: Callable[[Theme], Figure], path: Path) -> Picture:
+    """Write a figure as PNG and PDF files beside each other, and keep it for a page.
+
+    Args:
+        figure_of: draws it in the colours of a theme.
+        path: path of the files without a suffix.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    drawn = figure_of(LIGHT)
+    save(drawn, path)
+    return Picture(webp(drawn), webp(figure_of(DARK)))
 
 
 def _bytes(drawn: Figure, suffix: str) -> bytes:

@@ -86,7 +86,7 @@ def _published_row(table: Table, row: PublishedRow, group: Published) -> Row:
         else:
             doubt = row.doubts.get(column.metric)
             note = table.note(doubt) if doubt else None
-            origin = of_published(row, group, column.metric)
+            origin = table.trace(of_published(row, group, column.metric))
             shown = _number(value, column.metric)
             cells.append(Cell(shown, value, footnote=note, doubted=doubt is not None, origin=origin))
     return Row(row.method, row.source, "published", tuple(cells), footnote)
@@ -99,6 +99,7 @@ def _lists(rows: Sequence[PublishedRow]) -> list[str]:
 
 
 def _own_row(table: Table, measured: Measured, ours: str) -> Row:
+    label, detail = name_of(measured.first)
     cells = []
     for column in table.columns:
         record = measured.by_metric.get(column.metric)
@@ -111,8 +112,8 @@ def _own_row(table: Table, measured: Measured, ours: str) -> Row:
             cells.append(Cell(DASH, footnote=table.note(record.missing or "")))
         else:
             text = _number(record.value, column.metric)
-            cells.append(Cell(text, record.value, _interval(record), origin=of_record(record), record=record))
-    label, detail = name_of(measured.first)
+            origin = table.trace(of_record(label, record))
+            cells.append(Cell(text, record.value, _interval(record), origin=origin, record=record))
     return Row(label, detail, "model" if measured.subject == MODEL else "reference", tuple(cells))
 
 

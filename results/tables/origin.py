@@ -1,12 +1,13 @@
-"""Where a number of a table comes from, as (what it is, what it says): the page shows it behind the number."""
+"""Where a number of a table comes from: the page shows it behind the number, the CSV beside it."""
 
+from results import wording
 from results.published import Published, PublishedRow
 from results.tables.table import Origin
 from vdt_hpc.store.records import Record
 
 
-def of_record(record: Record) -> Origin:
-    """What traces a number of ours: run, checkpoint, samples, protocol, latents, code."""
+def of_record(label: str, record: Record) -> Origin:
+    """What traces a number of ours: run, checkpoint, samples, protocol, latents, code; `label` is that of its row."""
     counts = [
         _count(record.num_clips, "clip"), _count(record.num_trajectories, "trajectory", "trajectories"),
         f"{record.given_frames} given of {_count(record.num_frames, 'frame')}",
@@ -15,16 +16,16 @@ def of_record(record: Record) -> Origin:
     if record.checkpoint is not None:
         checkpoint = f"{record.checkpoint}, {record.clips_seen or 0:,} clips seen"
     if record.samples is not None:
-        sampler = (record.sampler or "").upper()
-        samples = f"{record.samples}: {sampler}, {record.num_steps} steps, seed {record.seed}"
+        assert record.sampler is not None  # a record that names its samples names its sampler
+        samples = f"{record.samples}: {wording.SAMPLERS[record.sampler]}, {record.num_steps} steps, seed {record.seed}"
     facts = [
-        ("Not rounded", f"{record.value}"), ("Run", record.run), ("Checkpoint", checkpoint), ("Samples", samples),
+        ("Run", record.run), ("Checkpoint", checkpoint), ("Samples", samples),
         ("Protocol", f"{record.protocol}: {', '.join(counts)}"),
         ("Latents", f"{record.latents_fingerprint}, of {record.dataset}"), ("Code that measured", record.code_commit),
     ]  # fmt: skip
     if record.decode_precision:
         facts.append(("Decoded in", record.decode_precision))
-    return tuple(facts)
+    return Origin(label, tuple(facts))
 
 
 def of_published(row: PublishedRow, group: Published, metric: str) -> Origin:
@@ -33,7 +34,7 @@ def of_published(row: PublishedRow, group: Published, metric: str) -> Origin:
     facts.append(("Measured", row.protocol.text))
     if metric in row.doubts:
         facts.append(("Doubt", row.doubts[metric]))
-    return tuple(facts)
+    return Origin(row.method, tuple(facts))
 
 
 def _count(number: int, one: str, several: str = "") -> str:

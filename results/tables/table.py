@@ -7,12 +7,20 @@ from results.metrics import base
 from vdt_hpc.store.records import Record
 
 DASH = "–"
-Origin = tuple[tuple[str, str], ...]
-"""What traces a number: (what it is, what it says)."""
 RANKED = "No rank: the autoencoder, real clips, copied frames, numbers that a footnote doubts. Equal ones share a rank."
 """Which numbers the marks of the best and the second best are given among."""
 MOST_ROWS = 20
 """A page shows more of them in a frame of a screen's height that scrolls below the header."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What traces numbers of one row."""
+
+    label: str
+    """Of the row."""
+    facts: tuple[tuple[str, str], ...]
+    """(what it is, what it says)."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,8 @@ class Cell:
     """Number of the footnote, from 1."""
     doubted: bool = False
     """Whether the footnote says not to trust the number."""
-    origin: Origin = ()
+    origin: int | None = None
+    """Number of what traces it, from 1; None for a dash."""
     record: Record | None = None
     """The record that it shows; None for published numbers and dashes."""
     rank: int | None = None
@@ -82,6 +91,8 @@ class Table:
     columns: tuple[Column, ...]
     rows: list[Row] = field(default_factory=list)
     footnotes: list[str] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+    """Each once: mostly, all numbers of a row come from the same."""
     remarks: list[str] = field(default_factory=list)
     """What concerns the table as a whole."""
 
@@ -90,6 +101,12 @@ class Table:
         if text not in self.footnotes:
             self.footnotes.append(text)
         return self.footnotes.index(text) + 1
+
+    def trace(self, origin: Origin) -> int:
+        """Number of what traces a number; the same has one."""
+        if origin not in self.origins:
+            self.origins.append(origin)
+        return self.origins.index(origin) + 1
 
     def starts_group(self, index: int) -> bool:
         """Whether a column is the first under its conditions."""

@@ -2,9 +2,10 @@
 
 import pytest
 
-from results import current, protocol, published
+from results import current, published
 from tests.results.made_tables import LAB, LISTED, MAIN, build, ranks, record, texts
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment import protocol
 
 
 def test_the_published_rows_are_exact():

@@ -63,6 +63,17 @@ def test_it_writes_everything(measured):
     assert {path: path.read_bytes() for path in files} == before
 
 
+def test_sets_that_differ_in_the_seed_alone_have_files_of_their_own(made_up):
+    sets = [made_up.write_samples(made_up.samples[:, :1], made_up.info(seed=seed)) for seed in (0, 1)]
+    made_up.evaluate(metrics=("psnr",))
+    made_up.report()
+    digests = [info.name.rpartition("-")[2] for info in sets]
+    for kind in ("strip", "frames"):
+        for digest in digests:
+            assert (made_up.paths.figures / f"{kind}-prediction-ddim-50-{digest}.png").exists()
+    assert made_up.paths.page.read_text().count("<video") == 2
+
+
 def test_without_records_it_says_what_to_do(made_up):
     with pytest.raises(UserError, match="run the stage evaluate first"):
         made_up.report()
