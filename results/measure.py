@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from results.metrics.base import FrameMetric, SetMetric
 from results.subjects import REAL, TRUTH, Beside, with_given
-from vdt_hpc.dist import cpus_of_task, current_task
 from vdt_hpc.errors import UserError
 from vdt_hpc.progress import Progress
 from vdt_hpc.quality.pixels import Pixels
@@ -79,7 +78,8 @@ class Measurer:
             return
         import torch
 
-        torch.set_num_threads(cpus_of_task(current_task()))  # sums in another order would differ in the last digits
+        # Sums over threads differ in the last digits, and a task's cores depend on how many tasks there are.
+        torch.set_num_threads(1)
         info = self._set.info
         num_clips = sum(len(info.part_clips(part)) for part in gaps)
         with Progress(f"measure {info.task}", num_clips, "clips") as progress:

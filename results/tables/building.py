@@ -18,7 +18,7 @@ from vdt_hpc.store.records import Record
 
 NAMES = {
     AUTOENCODER: ("Autoencoder", "ceiling: the true frames, encoded and decoded"),
-    REAL: ("Real against real", "how far apart real clips are from each other"),
+    REAL: ("Real against real", "how far apart real clips are from each other; FVD is between halves of them"),
 }
 
 

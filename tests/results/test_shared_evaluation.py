@@ -1,22 +1,20 @@
-"""The same records from one task and from three, from one go and after kills and stops."""
+"""The same records from one task, from three and from an array, and after stops; for processes that are killed see
+test_evaluate_processes.py."""
 
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from results import measure
+from results.metrics import base
 from vdt_hpc import dist
 from vdt_hpc.errors import UserError
 from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.store.measures import Measures
 
-HOME = Path(__file__).parents[2]
 METRICS = ("psnr", "ssim", "fvd")
 
 
@@ -64,33 +62,6 @@ def test_three_jobs_of_an_array(run, monkeypatch):
     assert lines(run) == expected
 
 
-def test_killed_five_times(run):
-    run.evaluate(metrics=METRICS)
-    expected = lines(run)
-    forget(run)
-    code = (
-        "from vdt_hpc.commandline import load_partition, load_run; from vdt_hpc.experiment.stages import load;"
-        "import vdt_hpc.store.sample_info as info; info.CLIPS_PER_PART = 1;"
-        f"config = load_run({str(run.paths.run_config)!r}, ['evaluate.metrics=[psnr, ssim, fvd]']);"
-        f"place = load_partition('local').model_copy(update={{'root': {str(run.root)!r}}});"
-        "load('evaluate')(config, place)"
-    )
-    folder, kills = run.paths.samples / run.info_written.name / "measures", 0
-    while kills < 5 and not run.paths.records.exists():
-        before = len(list(folder.rglob("*.h5")))
-        process = subprocess.Popen([sys.executable, "-c", code], cwd=HOME, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline and len(list(folder.rglob("*.h5"))) == before:
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
-    run.evaluate(metrics=METRICS)
-    assert kills >= 2
-    assert lines(run) == expected
-    assert not list(folder.rglob("*.tmp"))
-
-
 def test_a_stop_keeps_what_was_measured(run, monkeypatch):
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
     check = measure.Measurer._check
@@ -136,3 +107,17 @@ def test_damage_is_named(run):
     part.write_bytes(b"no file of HDF5")
     with pytest.raises(UserError, match=rf"{part.name} is damaged .*run the stage sample again"):
         run.evaluate(metrics=("psnr",))
+
+
+def test_a_value_that_is_no_number_becomes_no_record(run, monkeypatch):
+    found = base.find("psnr")
+
+    def broken():
+        measure = found.open()
+        return lambda one, other: np.where(np.arange(10) == 3, np.nan, measure(one, other))
+
+    monkeypatch.setattr("results.metrics.psnr.METRIC", replace(found, open=broken))
+    with pytest.raises(ValueError, match="psnr of model in part 0 holds values that are no numbers"):
+        run.evaluate(metrics=("psnr",))
+    assert not run.paths.records.exists()
+    assert Measures(run.paths.samples / run.info_written.name).metrics() == []
