@@ -1,5 +1,7 @@
 """Metrics as objects: what they state, what they lack, and LPIPS of a clip."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from safetensors.torch import save_file
 from results.metrics import base
 from tests.quality.made_alexnet import alexnet
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.weights import OF_METRICS
 from vdt_hpc.quality.perception import open_lpips
 from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.quality.weights import MissingWeights
@@ -34,6 +37,13 @@ def test_a_metric_states_what_it_is(name):
 def test_an_unknown_metric_is_named():
     with pytest.raises(UserError, match="unknown metric 'jedi'"):
         base.find("jedi")
+
+
+def test_the_login_node_knows_what_every_metric_needs():
+    """Which has no numpy, and so cannot ask the metrics themselves."""
+    names = [path.stem.replace("_", "-") for path in Path(base.__file__).parent.glob("[!_]*.py") if path.stem != "base"]
+    assert {"lpips-vgg", "fvd-16-14"} < set(names)
+    assert {name: needed for name in names if (needed := base.find(name).needs)} == OF_METRICS
 
 
 @pytest.mark.parametrize(("name", "file"), [("lpips", "alexnet-owt-7be5be79.pth"), ("fvd", "i3d_torchscript.pt")])
@@ -75,3 +85,21 @@ def test_the_interval_covers_the_mean_and_repeats():
     assert base.bootstrap(values) == (low, high)
     assert base.bootstrap([3.0]) is None
     assert base.bootstrap([2.0, 2.0]) == (2.0, 2.0)
+
+
+@pytest.mark.parametrize("num_clips", [30, 120])
+@pytest.mark.parametrize("shape", ["normal", "skewed"])
+def test_the_interval_covers_the_true_mean_about_95_times_in_100(shape, num_clips):
+    """Over 400 made-up sets of clips; 0.95 give or take 3 standard errors, and a little less for few skewed values."""
+    draw = np.random.default_rng(1)
+    sets = draw.normal(3, 2, (400, num_clips)) if shape == "normal" else draw.gamma(2, 1.5, (400, num_clips))
+    intervals = [base.bootstrap(values, num_resamples=400, seed=number) for number, values in enumerate(sets)]
+    covered = np.mean([low <= 3 <= high for low, high in intervals])
+    assert 0.90 <= covered <= 0.985
+
+
+def test_another_seed_is_another_draw_of_the_same_interval():
+    values = np.random.default_rng(0).normal(10, 2, 400)
+    first, second = base.bootstrap(values), base.bootstrap(values, seed=1)
+    assert first != second
+    assert first == pytest.approx(second, abs=0.05)
