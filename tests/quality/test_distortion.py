@@ -6,27 +6,11 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from vdt_hpc.quality.distortion import SSIM_MIN_PX, psnr, psnr_by_frame, ssim, ssim_by_frame
+from tests.quality.pairs import noise, pairs
+from vdt_hpc.quality.distortion import SSIM_MIN_PX, psnr, psnr_by_frame, ssim, ssim_by_frame, ssim_by_frame_grey
 from vdt_hpc.quality.pixels import Pixels
 
-
-def noise(seed, shape=(3, 24, 20, 3), low=0, high=256):
-    return np.random.default_rng(seed).integers(low, high, shape, dtype=np.uint8)
-
-
-def one_pixel():
-    frames = np.zeros((3, 24, 20, 3), np.uint8)
-    frames[1, 12, 10, 0] = 255
-    return frames
-
-
-PAIRS = {
-    "random": (noise(0), noise(1)),
-    "a little noise": (noise(0, high=250), noise(0, high=250) + noise(2, high=5)),
-    "constant": (np.full((3, 24, 20, 3), 7, np.uint8), np.full((3, 24, 20, 3), 8, np.uint8)),
-    "saturated": (np.zeros((3, 24, 20, 3), np.uint8), np.full((3, 24, 20, 3), 255, np.uint8)),
-    "one pixel": (np.zeros((3, 24, 20, 3), np.uint8), one_pixel()),
-}
+PAIRS = pairs()
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -41,7 +25,7 @@ def test_psnr_is_the_formula(name):
 @pytest.mark.parametrize("name", PAIRS)
 def test_psnr_by_frame_is_scikit_images(name):
     one, other = PAIRS[name]
-    with np.errstate(divide="ignore"):  # of "one pixel", two frames are identical
+    with np.errstate(divide="ignore"):  # of those of one pixel, two frames are identical
         expected = [peak_signal_noise_ratio(a, b, data_range=255) for a, b in zip(one, other, strict=True)]
     values = psnr_by_frame(Pixels(one), Pixels(other))
     assert values.dtype == np.float64 and values == pytest.approx(expected, abs=1e-9)
@@ -59,6 +43,28 @@ def test_ssim_is_scikit_image(name):
     values = ssim_by_frame(Pixels(one), Pixels(other))
     assert values.dtype == np.float64 and values == pytest.approx(expected, abs=1e-12)
     assert ssim(Pixels(one), Pixels(other)) == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_grey_ssim_is_scikit_images_on_rounded_grey(name):
+    """Grey as ITU-R 601-2 has it, in whole numbers: 16-bit weights, rounded, as Pillow documents its mode L."""
+    weights = np.array([19595, 38470, 7471])
+    one, other = (((clip @ weights + 0x8000) >> 16).astype(np.uint8) for clip in PAIRS[name])
+    expected = [
+        structural_similarity(a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255)
+        for a, b in zip(one, other, strict=True)
+    ]
+    assert ssim_by_frame_grey(*map(Pixels, PAIRS[name])) == pytest.approx(expected, abs=1e-12)
+
+
+def test_ssim_of_constant_frames_is_the_formula():
+    """Without any structure the term of luminance alone is left (Wang et al. 2004, eq. 6)."""
+    for one, other in ((7, 8), (0, 255), (255, 254)):
+        c1 = (0.01 * 255) ** 2
+        expected = (2 * one * other + c1) / (one**2 + other**2 + c1)
+        clips = [Pixels(np.full((1, 16, 16, 3), value, np.uint8)) for value in (one, other)]
+        for measure in (ssim_by_frame, ssim_by_frame_grey):
+            assert measure(*clips) == pytest.approx([expected], rel=1e-9)
 
 
 def test_saturated_against_black_is_the_worst_psnr():
@@ -79,9 +85,9 @@ def test_one_identical_frame_is_infinite_alone():
     assert math.isfinite(psnr(Pixels(truth), Pixels(other)))
 
 
-@pytest.mark.parametrize("measure", [psnr_by_frame, ssim_by_frame])
+@pytest.mark.parametrize("measure", [psnr_by_frame, ssim_by_frame, ssim_by_frame_grey])
 def test_shapes_must_agree(measure):
-    with pytest.raises(ValueError, match="cannot be compared"):
+    with pytest.raises(ValueError, match=r"\(3, 24, 20, 3\) and \(2, 24, 20, 3\) cannot be compared"):
         measure(Pixels(noise(0)), Pixels(noise(0)[:2]))
 
 
@@ -89,8 +95,9 @@ def test_the_smallest_frames_of_ssim():
     shape = (2, SSIM_MIN_PX, SSIM_MIN_PX, 3)
     assert ssim_by_frame(Pixels(noise(0, shape)), Pixels(noise(1, shape))).shape == (2,)
     shape = (2, SSIM_MIN_PX - 1, SSIM_MIN_PX, 3)
-    with pytest.raises(ValueError, match="win_size"):
-        ssim_by_frame(Pixels(noise(0, shape)), Pixels(noise(1, shape)))
+    for measure in (ssim_by_frame, ssim_by_frame_grey):
+        with pytest.raises(ValueError, match="frames of 10 x 11 px; expected at least 11 px a side"):
+            measure(Pixels(noise(0, shape)), Pixels(noise(1, shape)))
 
 
 def test_a_wrong_range_would_cost_6_decibels():

@@ -1,4 +1,6 @@
-"""LPIPS by frame against its own package."""
+"""LPIPS by frame, through both networks, against its own package. Weights are random: no number is shown."""
+
+import warnings
 
 import numpy as np
 import pytest
@@ -6,12 +8,18 @@ import torch
 from safetensors.torch import save_file
 
 from tests.quality.made_alexnet import alexnet
+from tests.quality.made_vgg import vgg16
+from tests.quality.pairs import pairs
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.weights import ALEXNET, VGG
 from vdt_hpc.quality import perception
 from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.quality.weights import MissingWeights
 
 CPU = torch.device("cpu")
+NETS = {"alex": (ALEXNET, alexnet), "vgg": (VGG, vgg16)}
+SHAPE = (3, 32, 36, 3)
+PAIRS = pairs(SHAPE)
 
 
 @pytest.fixture
@@ -25,16 +33,59 @@ def clips(num_frames, size=40):
     return [Pixels(generator.integers(0, 256, (num_frames, size, size, 3), dtype=np.uint8)) for _ in range(2)]
 
 
-def by_the_package(tensors, truth, other):
+def package(net, tensors):
+    """The package's own network with some weights: (truth, other) -> distances."""
     import lpips
 
-    reference = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    reference = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     for part in reference.net.children():
         for index, layer in part.named_children():
             layer.load_state_dict({name: tensors[f"features.{index}.{name}"] for name, _ in layer.named_parameters()})
-    inputs = [torch.from_numpy(clip.values).permute(0, 3, 1, 2).float() / 255 for clip in (truth, other)]
-    with torch.no_grad():
-        return reference(*inputs, normalize=True).flatten().numpy()
+
+    def measure(truth, other):
+        inputs = [torch.from_numpy(clip.values).permute(0, 3, 1, 2).float() / 255 for clip in (truth, other)]
+        with torch.no_grad():
+            return reference(*inputs, normalize=True).flatten().numpy()
+
+    return measure
+
+
+@pytest.fixture(scope="module", params=NETS)
+def both_ways(request, tmp_path_factory):
+    """(ours, the package's) of one network: the same weights, ours through the folder of weights."""
+    needed, made = NETS[request.param]
+    folder, tensors = tmp_path_factory.mktemp("weights"), made()
+    torch.save(tensors, folder / needed.files[0])
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("VDT_HPC_WEIGHTS", str(folder))
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+        yield perception.open_lpips(CPU, needed), package(request.param, tensors)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_both_networks_are_the_packages(both_ways, name):
+    ours, theirs = both_ways
+    clips = [Pixels(clip) for clip in PAIRS[name]]
+    expected = theirs(*clips)
+    assert (expected > 0).any()
+    assert ours(*clips) == pytest.approx(expected, rel=1e-4, abs=1e-8)
+    assert ours(clips[1], clips[0]) == pytest.approx(expected, rel=1e-4, abs=1e-8)
+    assert not ours(clips[0], clips[0]).any()
+
+
+def test_the_size_of_a_batch_does_not_matter(both_ways, monkeypatch):
+    ours, _ = both_ways
+    truth, other = clips(9)
+    expected = ours(truth, other)
+    for size in (1, 2, 7):
+        monkeypatch.setattr(perception, "FRAMES_PER_BATCH", size)
+        assert ours(Pixels(truth.values.copy()), other) == pytest.approx(expected, rel=1e-5)
+
+
+def test_shapes_must_agree(both_ways):
+    ours, _ = both_ways
+    with pytest.raises(ValueError, match=r"\(3, 40, 40, 3\) and \(2, 40, 40, 3\) cannot be compared"):
+        ours(clips(3)[0], clips(2)[0])
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:torchvision")
@@ -44,7 +95,7 @@ def test_it_is_the_package_with_these_weights(weights, suffix):
     torch.save(tensors, path) if suffix == "pth" else save_file(tensors, path)
     truth, other = clips(perception.FRAMES_PER_BATCH + 1)  # a whole batch, and the rest
     measure = perception.open_lpips(CPU)
-    assert measure(truth, other) == pytest.approx(by_the_package(tensors, truth, other), rel=1e-5)
+    assert measure(truth, other) == pytest.approx(package("alex", tensors)(truth, other), rel=1e-5)
     assert not measure(truth, truth).any()
 
 
@@ -52,7 +103,7 @@ def test_the_smallest_frames_that_it_can_measure(weights):
     save_file(alexnet(), weights / "alexnet-owt-7be5be79.safetensors")
     measure = perception.open_lpips(CPU)
     assert measure(*clips(2, perception.LPIPS_MIN_PX)).shape == (2,)
-    with pytest.raises(RuntimeError, match="too small"):
+    with pytest.raises(ValueError, match="frames of 30 x 30 px; expected at least 31 px a side"):
         measure(*clips(2, perception.LPIPS_MIN_PX - 1))
 
 

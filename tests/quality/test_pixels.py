@@ -48,6 +48,13 @@ def test_clips_of_different_shapes_are_not_compared():
         check_pair(one.frames(()), one.frames(()))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_clip_without_frames_is_refused_where_it_is_measured(dtype):
+    clip = Pixels.of(np.zeros((0, 8, 8, 3), dtype))
+    with pytest.raises(ValueError, match=r"T > 0, got \(0, 8, 8, 3\)"):
+        check_pair(clip, clip)
+
+
 def test_frames_are_chosen_by_their_indices():
     values = np.arange(4, dtype=np.uint8).repeat(2 * 2 * 3).reshape(4, 2, 2, 3)
     assert np.array_equal(Pixels(values).frames((3, 1)).values, values[[3, 1]])

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from vdt_hpc.quality.pixels import Pixels, check_pair
+from vdt_hpc.quality.pixels import Pixels, check_pair, check_size
 
 MAX_LEVEL = 255.0
 SSIM_MIN_PX = 11
@@ -102,6 +102,7 @@ def _ssim(truth: Pixels, other: Pixels, seen: Callable[[Frame], Frame], channel_
     from skimage.metrics import structural_similarity
 
     check_pair(truth, other)
+    check_size(truth, SSIM_MIN_PX)
     values = [
         structural_similarity(
             seen(one), seen(two), channel_axis=channel_axis, gaussian_weights=True, sigma=1.5,

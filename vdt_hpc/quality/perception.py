@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.weights import ALEXNET, VGG, MetricWeights
-from vdt_hpc.quality.pixels import Pixels, check_pair
+from vdt_hpc.quality.pixels import Pixels, check_pair, check_size
 from vdt_hpc.quality.weights import find
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def open_lpips(device: torch.device, weights: MetricWeights = ALEXNET) -> LpipsB
 
     def measure(truth: Pixels, other: Pixels) -> FloatArray:
         check_pair(truth, other)
+        check_size(truth, LPIPS_MIN_PX)
         distances = []
         with torch.inference_mode():
             for true, found in zip(of_truth(truth), features(other), strict=True):

@@ -50,7 +50,7 @@ class Pixels:
         num_not_finite = int(np.count_nonzero(~np.isfinite(values)))
         if num_not_finite:
             raise ValueError(f"{name} hold {num_not_finite} values that are NaN or infinite; expected [0, 1]")
-        low, high = float(values.min()), float(values.max())
+        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
         if low < 0 or high > 1:
             raise ValueError(f"{name} lie in [{low:g}, {high:g}]; expected floats in [0, 1] (or uint8)")
         return cls(np.rint(values * 255.0).astype(np.uint8))
@@ -71,6 +71,13 @@ def check_pair(one: Pixels, other: Pixels) -> None:
         raise ValueError(f"clips of shapes {one.values.shape} and {other.values.shape} cannot be compared")
     if one.values.ndim != 4 or not len(one.values):
         raise ValueError(f"expected clips (T, H, W, 3) with T > 0, got {one.values.shape}")
+
+
+def check_size(clip: Pixels, min_side_px: int) -> None:
+    """Raise ValueError where a clip's frames (T, H, W, 3) are smaller than that."""
+    height_px, width_px = clip.values.shape[1:3]
+    if min(height_px, width_px) < min_side_px:
+        raise ValueError(f"frames of {height_px} x {width_px} px; expected at least {min_side_px} px a side")
 
 
 def _check_shape(values: npt.NDArray[Any], name: str) -> None:
