@@ -4,6 +4,7 @@ Legend: T frames, D features of a clip.
 """
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.weights import I3D
 from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.quality.weights import find
+
+if TYPE_CHECKING:
+    import torch
 
 MIN_FRAMES = 10  # the network halves time three times and then pools over two
 INPUT_PX = 224
@@ -26,6 +30,25 @@ def in_chunks(extract: Extractor, num_frames: int) -> Extractor:
         return np.stack([extract(clip.frames(part)) for part in parts])
 
     return both
+
+
+def load_network(device: "torch.device") -> "torch.jit.ScriptModule":
+    """The network itself, (B, 3, T, 224, 224) -> logits (B, D); see `open_i3d` for how it is called.
+
+    Raises:
+        MissingWeights: the file is not there.
+        UserError: it cannot be read.
+    """
+    import torch
+
+    path = find(I3D)
+    try:
+        with warnings.catch_warnings():  # torch would rather have another format; I3D is distributed in this one
+            warnings.simplefilter("ignore", FutureWarning)
+            network: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=device).eval()
+    except RuntimeError as error:
+        raise UserError(f"{path} is no TorchScript file ({str(error).splitlines()[0]}); replace it") from error
+    return network
 
 
 def open_i3d(lowest: float = -1.0) -> Extractor:
@@ -43,13 +66,7 @@ def open_i3d(lowest: float = -1.0) -> Extractor:
     from vdt_hpc.dist import current_task, device_of
 
     device = device_of(current_task())
-    path = find(I3D)
-    try:
-        with warnings.catch_warnings():  # torch would rather have another format; I3D is distributed in this one
-            warnings.simplefilter("ignore", FutureWarning)
-            network = torch.jit.load(str(path), map_location=device).eval()
-    except RuntimeError as error:
-        raise UserError(f"{path} is no TorchScript file ({str(error).splitlines()[0]}); replace it") from error
+    network = load_network(device)
 
     def extract(clip: Pixels) -> FloatArray:
         frames = torch.from_numpy(clip.values.copy()).to(device).permute(0, 3, 1, 2).float()
