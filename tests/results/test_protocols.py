@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.torch import save_file
 
 from results import metrics
@@ -24,7 +25,7 @@ from vdt_hpc.experiment import protocol
 from vdt_hpc.experiment.sample_counts import SampleCounts
 from vdt_hpc.experiment.tasks_config import TASKS
 from vdt_hpc.experiment.weights import OF_METRICS
-from vdt_hpc.quality.distortion import psnr, psnr_by_frame, ssim_by_frame, ssim_by_frame_grey
+from vdt_hpc.quality.distortion import psnr, psnr_by_frame, ssim_by_frame
 from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.store.measures import Measures
 from vdt_hpc.store.records import read_records
@@ -76,11 +77,8 @@ def test_the_samples_of_every_run_serve_its_protocols(name):
         assert one.lacks(config.sample.counts(1525), 1525) is None
 
 
-def test_mcvds_clips_are_chosen_by_its_rule():
+def test_all_clips_are_every_one():
     sampled = SampleCounts(num_clips=4, num_trajectories=1, num_repeated_clips=4)
-    chosen = protocol.load("mcvd256").chosen(sampled, 1525)
-    assert chosen == [round(i / 255 * 1524) for i in range(256)]
-    assert (chosen[0], chosen[-1], len(set(chosen))) == (0, 1524, 256)
     assert protocol.load("full1525").chosen(sampled, 1525) == list(range(1525))
 
 
@@ -193,12 +191,15 @@ def test_clips_with_several_trajectories_beside_clips_with_one(made_up, of_ours,
 
 def test_the_readmes_metric_is_one_file_and_its_name(made_up, tmp_path, monkeypatch):
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (tmp_path / "motion.py").write_text(readme.split("```python\n")[1].split("```")[0])
+    (tmp_path / "motion.py").write_text(fenced(readme, "python")[0])
     monkeypatch.setattr("results.metrics.__path__", [*metrics.__path__, str(tmp_path)])
     made_up.write_samples(made_up.samples[:, :1])
-    made_up.config = made_up.config.model_copy(
-        update={"evaluate": made_up.config.evaluate.model_copy(update={"metrics": ("motion", "ssim:best")})}
-    )
+    (line,) = next(text for text in fenced(readme, "yaml") if "motion" in text).splitlines()
+    told = yaml.safe_load(made_up.paths.run_config.read_text())
+    del told["evaluate"]
+    made_up.paths.run_config.write_text(yaml.safe_dump(told) + line + "\n")
+    made_up.config = load_run(str(made_up.paths.run_config))
+    assert made_up.config.evaluate.metrics == ("motion", "ssim:best")
     made_up.evaluate()
     monkeypatch.delitem(sys.modules, "results.metrics.motion")
     steps = [np.diff(clips[:, GIVEN:].astype(float), axis=1) for clips in (made_up.frames, made_up.samples[:, 0])]
@@ -207,6 +208,11 @@ def test_the_readmes_metric_is_one_file_and_its_name(made_up, tmp_path, monkeypa
     for name in ("results.md", "results.csv", "results.tex"):
         assert "otion" in (made_up.paths.tables / name).read_text()
     assert "Motion error" in made_up.paths.page.read_text()
+
+
+def fenced(text, language):
+    """What stands in a Markdown text's blocks of a language."""
+    return [block.split("```")[0] for block in text.split(f"```{language}\n")[1:]]
 
 
 def test_a_protocol_is_for_its_tasks(made_up):
@@ -277,21 +283,6 @@ def test_the_lab_counts_given_frames_as_they_were_sampled(made_up):
     expected = [psnr_by_frame(Pixels(true), Pixels(one)).mean() - 20 * np.log10(2)
                 for true, one in zip(made_up.frames, made_up.samples[:, 0], strict=True)]  # fmt: skip
     assert found[0, "psnr-lab"] == pytest.approx(np.mean(expected), abs=0.1)  # of the mean error, not the mean of PSNRs
-
-
-def test_grey_ssim_is_scikit_images_on_pillows_grey():
-    from PIL import Image
-    from skimage.metrics import structural_similarity
-
-    truth, other = pair()
-    greys = [[np.asarray(Image.fromarray(frame).convert("L")) for frame in clip.values] for clip in (truth, other)]
-    expected = [
-        structural_similarity(
-            a, b, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
-        for a, b in zip(*greys, strict=True)
-    ]  # fmt: skip
-    assert ssim_by_frame_grey(truth, other).tolist() == expected
 
 
 def test_two_chunks_of_a_clip_are_two_samples(made_up, tiny_i3d):
