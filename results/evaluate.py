@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from results.measure import Measurer, Wanted, needed
 from results.metrics import base
-from results.metrics.base import plain_name
+from results.metrics.base import FrameMetric, SetMetric, plain_name
 from results.protocol import of_run
 from results.statistics import Outcome, Selection, outcome
 from results.subjects import COPY, MODEL, REAL, SUBJECTS, Beside, Reconstruction, reason_against
@@ -41,7 +41,8 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     paths = paths_for(config, partition)
     latents = LatentSet.open(config, paths)
     task, stop = current_task(), StopFlag().install()
-    evaluations = [_Evaluation(config, paths, latents, one) for one in _newest_sets(config, paths, latents)]
+    taken: set[tuple[object, ...]] = set()
+    evaluations = [_Evaluation(config, paths, latents, one, taken) for one in _newest_sets(config, paths, latents)]
     try:
         num_left = sum(evaluation.measure(task, stop) for evaluation in evaluations)
     except Stopped:
@@ -54,13 +55,20 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
 
 
 class _Evaluation:
-    """What is wanted of one sample set by all protocols, and what of it is on record."""
+    """What is wanted of one sample set by all protocols, and what of it is on record.
 
-    def __init__(self, config: RunConfig, paths: RunPaths, latents: LatentSet, sample_set: SampleSet) -> None:
+    `taken` are the keys of records that other sets of the same evaluation see to, since the rows beside the model are
+    the same for all; its own are added.
+    """
+
+    def __init__(
+        self, config: RunConfig, paths: RunPaths, latents: LatentSet, sample_set: SampleSet,
+        taken: set[tuple[object, ...]],
+    ) -> None:  # fmt: skip
         self._paths, self._set, truth = paths, sample_set, latents.split("test")
         done = {record.key: record for record in read_records(paths.records)}
         self._parts = [
-            _Part(config, protocol, sample_set.info, len(truth), done)
+            _Part(config, protocol, sample_set.info, len(truth), done, taken)
             for protocol in of_run(config.evaluate)
             if protocol.is_for(sample_set.info.task)
         ]
@@ -107,17 +115,23 @@ class _Part:
         info: SampleInfo,
         num_test_clips: int,
         done: Mapping[tuple[object, ...], Record],
+        taken: set[tuple[object, ...]],
     ) -> None:
         lacks = protocol.lacks(info.counts, num_test_clips)
         chosen = protocol.chosen(info.counts, num_test_clips)
         self._selection = Selection(chosen, protocol.num_trajectories or info.counts.of_every_clip)
         self._describe = _Describe(config, protocol.name, info, self._selection)
         self._reasons = {
-            (subject, name): lacks or reason_against(subject, base.find(name), info, len(chosen), config.data)
+            (subject, name): lacks or reason_against(subject, base.find(name), info, chosen, config.data)
             for subject in SUBJECTS
             for name in protocol.metrics
         }
-        self._open = [want for want, why in self._reasons.items() if _is_open(done.get(self._describe.key(want)), why)]
+        keys = {want: self._describe.key(want) for want in self._reasons}
+        self._open = [
+            want for want, why in self._reasons.items()
+            if keys[want] not in taken and _is_open(done.get(keys[want]), why, base.find(want[1]))
+        ]  # fmt: skip
+        taken.update(keys.values())
 
     @property
     def wanted(self) -> list[Wanted]:
@@ -165,9 +179,14 @@ def _newest_sets(config: RunConfig, paths: RunPaths, latents: LatentSet) -> list
     return [one for one in fitting if one.info.clips_seen == newest]
 
 
-def _is_open(record: Record | None, reason: str | None) -> bool:
-    """Whether something is to be measured: it was not, or what it lacked is there now."""
-    return record is None or (reason is None and record.missing is not None and MARK in record.missing)
+def _is_open(record: Record | None, reason: str | None, metric: FrameMetric | SetMetric) -> bool:
+    """Whether something is to be measured: it was not, what it lacked is there now, or the metric is another now."""
+    if record is None or reason is not None:
+        return record is None
+    if record.missing is not None and MARK in record.missing:
+        return True
+    definition = metric.definition()
+    return (record.definition, record.weights_sha256 or "") != (definition.digest, definition.weights_sha256)
 
 
 class _Describe:
@@ -181,6 +200,7 @@ class _Describe:
         (subject, metric), info = want, self._info
         generated = subject == MODEL
         low, high = outcome.interval or (None, None)
+        definition = outcome.definition
         return Record(
             run=self._config.name,
             dataset=info.dataset,
@@ -206,6 +226,9 @@ class _Describe:
             latents_fingerprint=info.latents_fingerprint,
             code_commit=commit,
             decode_precision=None if subject in (COPY, REAL) or info.decode_precision == "fp32" else "bf16",
+            definition=definition.digest if definition else None,
+            weights_sha256=(definition.weights_sha256 or None) if definition else None,
+            floor_clips=outcome.floor_clips,
         )
 
     def key(self, want: Wanted) -> tuple[object, ...]:

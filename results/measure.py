@@ -32,8 +32,8 @@ def _pixels(clips: ByteArray) -> list[Pixels]:
 
 
 def needed(wanted: Sequence[Wanted], metrics: Metrics) -> list[Wanted]:
-    """What has to be measured for numbers that are wanted: a metric of sets also needs the truth, whose halves are all
-    that it needs for real against real.
+    """What has to be measured for numbers that are wanted: a metric of sets also needs the truth, which is all that it
+    needs for real against real.
     """
     listed: dict[Wanted, None] = {}
     for subject, name in wanted:
@@ -88,7 +88,7 @@ class Measurer:
 
     def _has(self, want: Wanted, part: int) -> bool:
         subject, name = want
-        return self._kept.has(subject, name, self._metrics[name].how, part)
+        return self._kept.definition(subject, name, part) == self._metrics[name].definition()
 
     def _measure(self, part: int, wants: list[Wanted], stop: StopFlag, progress: Progress) -> None:
         values: dict[Wanted, list[FloatArray]] = {want: [] for want in wants}
@@ -98,10 +98,11 @@ class Measurer:
             self._check(index, clip_id, samples)
             names.append(clip_id)
             for want, numbers in self._clip(index, samples, wants):
+                self._check_numbers(want, clip_id, numbers)
                 values[want].append(numbers)
             progress.advance()
         for (subject, name), of_clips in values.items():
-            self._kept.write(subject, name, self._metrics[name].how, part, of_clips, names)
+            self._kept.write(subject, name, self._metrics[name].definition(), part, of_clips, names)
 
     def _clip(self, index: int, samples: ByteArray, wants: Sequence[Wanted]) -> list[tuple[Wanted, FloatArray]]:
         """Of one clip, all that is wanted: each (trajectories, N)."""
@@ -120,6 +121,18 @@ class Measurer:
                 rows = [metric.row(opened, counted[whole], clip, frames) for clip in clips[whole]]
                 found.append(((subject, name), np.stack(rows)))
         return found
+
+    def _check_numbers(self, want: Wanted, clip_id: str, numbers: FloatArray) -> None:
+        """Only a metric of frames may be infinite, where frames are identical.
+
+        Raises:
+            UserError: a number is none, or a feature is infinite.
+        """
+        subject, name = want
+        metric = self._metrics[name]
+        if np.isnan(numbers).any() or (isinstance(metric, SetMetric) and not np.isfinite(numbers).all()):
+            cause = f"; are {metric.needs.whose}'s weights whole?" if metric.needs else ""
+            raise UserError(f"{metric.label} of clip {clip_id}, {subject}, is no finite number{cause}")
 
     def _open(self, name: str) -> Any:
         """A metric, ready to measure; what it needs is loaded once."""

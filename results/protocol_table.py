@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from results.current import Comparison
 from results.published import Published
-from results.tables import building, limits
+from results.tables import building, limits, same_measure
 from results.tables.table import Table
 from vdt_hpc.experiment import protocol
 from vdt_hpc.experiment.config import EvaluateConfig
@@ -26,5 +26,5 @@ def build(config: EvaluateConfig, comparison: Comparison, others: Sequence[Publi
     order = named.metrics if named else config.metrics if name == own else ()
     table = building.build(comparison, others, order, own)
     said = [f"Protocol {name}, {named.title}: {named.remark}"] if named and named.remark else []
-    table.remarks = [*said, *limits.remarks(comparison), *table.remarks]
+    table.remarks = [*said, *limits.remarks(comparison), *same_measure.remarks(comparison), *table.remarks]
     return table

@@ -1,14 +1,14 @@
 """Numbers of a table from what was measured of each clip: means, intervals, distances between sets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from results.metrics.base import FrameMetric, SetMetric, bootstrap, plain_name
-from results.subjects import REAL, TRUTH
-from vdt_hpc.store.measures import Measures
+from results.subjects import REAL, TRUTH, real_sides
+from vdt_hpc.store.measures import Definition, Measures
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -20,6 +20,10 @@ class Outcome:
     value: float | None
     missing: str | None = None
     interval: tuple[float, float] | None = None
+    floor_clips: int | None = None
+    """Of a distance of real clips from each other: clips on each side."""
+    definition: Definition | None = None
+    """How it was measured; None: it was not."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,14 @@ def outcome(
 
     Raises:
         UserError: what was kept is damaged.
+        MissingWeights: the metric's weights are gone.
     """
+    return replace(_outcome(kept, num_parts, subject, metric, selection), definition=metric.definition())
 
+
+def _outcome(
+    kept: Measures, num_parts: int, subject: str, metric: FrameMetric | SetMetric, selection: Selection
+) -> Outcome:
     def read(whose: str) -> FloatArray:
         """(clips, trajectories, ...) of the selection."""
         values = kept.read(whose, plain_name(metric.name), num_parts)
@@ -47,10 +57,11 @@ def outcome(
 
     if isinstance(metric, FrameMetric):
         return of_clips(_over_trajectories(metric, metric.of_frames(read(subject))))
-    truth = read(TRUTH)[:, 0]
     if subject == REAL:
-        num_pairs = len(truth) // 2
-        return Outcome(metric.distance(truth[: 2 * num_pairs : 2], truth[1 : 2 * num_pairs : 2]))
+        everything = kept.read(TRUTH, plain_name(metric.name), num_parts)[:, 0]
+        one, other = real_sides(selection.clips, len(everything))
+        return Outcome(metric.distance(everything[one], everything[other]), floor_clips=len(one))
+    truth = read(TRUTH)[:, 0]
     features = read(subject)
     if metric.over == "pooled":
         return Outcome(metric.distance(truth, np.concatenate(features.swapaxes(0, 1))))

@@ -16,6 +16,7 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.data_config import DataConfig
 from vdt_hpc.experiment.sample_config import DecodePrecision
+from vdt_hpc.experiment.sample_counts import spread
 from vdt_hpc.store.latents import ByteArray, LatentSet, LatentSplit
 from vdt_hpc.store.sample_info import SampleInfo
 
@@ -31,7 +32,7 @@ Decode = Callable[[int], ByteArray]
 
 
 def reason_against(
-    subject: str, metric: FrameMetric | SetMetric, info: SampleInfo, num_clips: int, data: DataConfig
+    subject: str, metric: FrameMetric | SetMetric, info: SampleInfo, clips: Sequence[int], data: DataConfig
 ) -> str | None:
     """Why a subject has no number of a metric on a sample set, or None where it can be measured now.
 
@@ -39,7 +40,7 @@ def reason_against(
         subject: one of SUBJECTS.
         metric: what would be measured.
         info: the sample set.
-        num_clips: clips of it that are measured.
+        clips: those of it that are measured.
         data: what the frames of a test clip are.
     """
     if info.task == "unconditional":
@@ -52,17 +53,34 @@ def reason_against(
     if isinstance(metric, SetMetric):
         if info.num_frames < metric.min_frames:
             return f"{metric.label} needs clips of at least {metric.min_frames} frames; these have {info.num_frames}"
-        fewest = metric.min_clips * (2 if subject == REAL else 1)
-        sides = "two disjoint halves, together at least" if subject == REAL else "at least"
-        if num_clips < fewest:
-            return f"{metric.label} needs {sides} {fewest} clips; there are {num_clips}"
-    elif subject == REAL and num_clips < 2:
+        num_clips = len(real_sides(clips, info.num_clips)[0]) if subject == REAL else len(clips)
+        if num_clips < metric.min_clips:
+            sides = f"two sets of real clips, each of at least {metric.min_clips}" if subject == REAL else ""
+            return f"{metric.label} needs {sides or f'at least {metric.min_clips} clips'}; there are {num_clips}"
+    elif subject == REAL and len(clips) < 2:
         return "needs another real clip; there is only 1"
     side_px = min(data.frame_height_px, data.width_px)
     if side_px < metric.min_side_px:
         small = f"{metric.label} needs frames of at least {metric.min_side_px} px; these have {side_px}"
         return metric.unavailable() or small
     return metric.unavailable()
+
+
+def real_sides(clips: Sequence[int], num_clips: int) -> tuple[list[int], list[int]]:
+    """Two disjoint sets of real clips of one size, whose distance is the floor of a distance between so many.
+
+    Where there are as many others, the clips that are measured and as many others, spread evenly; else every other of
+    the measured ones on each side, of an odd number without the last.
+
+    Args:
+        clips: those that are measured.
+        num_clips: all that there are, the first ones of the test split.
+    """
+    others = sorted(set(range(num_clips)) - set(clips))
+    if len(others) >= len(clips) > 0:
+        return list(clips), [others[index] for index in spread(len(clips), len(others))]
+    num_pairs = len(clips) // 2
+    return list(clips[: 2 * num_pairs : 2]), list(clips[1 : 2 * num_pairs : 2])
 
 
 class Beside:

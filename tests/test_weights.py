@@ -16,9 +16,8 @@ import pytest
 import yaml
 
 from tests.weights_server import Served, Server
-from vdt_hpc.commands.fetching import table
 from vdt_hpc.commands.fetching.network import Network
-from vdt_hpc.experiment import weights
+from vdt_hpc.experiment import weights, weights_table
 
 HOME = Path(__file__).parents[1]
 BIG = random.Random(1).randbytes(600_000)
@@ -266,7 +265,7 @@ def test_a_file_system_without_locks(bench, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     monkeypatch.setenv("VDT_HPC_WEIGHTS", str(bench.cache))
     bench.table.write_text(yaml.safe_dump({"weights": bench.entries}))
-    (entry,) = table.load(bench.table).weights
+    (entry,) = weights_table.load(bench.table).weights
     Network().fetch(entry.wanted()[0])
     assert sorted(path.name for path in bench.cache.iterdir()) == ["one.bin", "one.bin.origin.json"]
 
@@ -361,7 +360,7 @@ def test_mistakes_are_one_line(bench):
 
 def test_the_projects_own_table(monkeypatch, tmp_path):
     monkeypatch.setenv("VDT_HPC_WEIGHTS", str(tmp_path))
-    known = table.load()
+    known = weights_table.load()
     for entry in known.weights:
         for wanted in entry.wanted():
             found = re.search(r"-([0-9a-f]{8})\.pth$", wanted.file.name)  # torchvision's convention

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vdt_hpc.commandline import Parser, run_command
-from vdt_hpc.commands.fetching import cache, listing, table
+from vdt_hpc.commands.fetching import cache, listing
 from vdt_hpc.commands.fetching.copying import Source
 from vdt_hpc.commands.fetching.network import Network, NotFetched
-from vdt_hpc.commands.fetching.table import Wanted
+from vdt_hpc.experiment import weights_table
 from vdt_hpc.experiment.paths import weights_dir
+from vdt_hpc.experiment.weights_table import Wanted
 
 NOT_FETCHED = 1
 STOPPED = 3
@@ -33,7 +34,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     )
     parser.add_argument("--table", metavar="FILE", help="another table of weights (default: configs/weights.yaml)")
     options = parser.parse_args(arguments)
-    entries = table.load(Path(options.table) if options.table else None).choose(options.names)
+    entries = weights_table.load(Path(options.table) if options.table else None).choose(options.names)
     if options.list:
         print(listing.render(entries))
         return 0

@@ -15,7 +15,8 @@ from results.frechet import frechet
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.weights import MetricWeights
 from vdt_hpc.quality.pixels import Pixels
-from vdt_hpc.quality.weights import reason_if_missing
+from vdt_hpc.quality.weights import reason_if_missing, sha256_of
+from vdt_hpc.store.measures import Definition
 
 Over = Literal["mean", "best", "pooled"]
 """What several trajectories of a clip become: their mean; the best of them, clip by clip; members of one set."""
@@ -65,6 +66,14 @@ class Metric:
     def arrow(self) -> str:
         """Arrow that points to where better numbers lie."""
         return "↑" if self.direction == "up" else "↓"
+
+    def definition(self) -> Definition:
+        """How it is measured on this machine.
+
+        Raises:
+            MissingWeights: its weights are not there.
+        """
+        return Definition(self.how, sha256_of(self.needs) if self.needs else "")
 
     def unavailable(self) -> str | None:
         """Why it cannot be measured on this machine, or None."""

@@ -18,7 +18,7 @@ from vdt_hpc.store.records import Record
 
 NAMES = {
     AUTOENCODER: ("Autoencoder", "ceiling: the true frames, encoded and decoded"),
-    REAL: ("Real against real", "how far apart real clips are from each other; FVD is between halves of them"),
+    REAL: ("Real against real", "how far apart real clips are from each other"),
 }
 
 
@@ -113,7 +113,8 @@ def _own_row(table: Table, measured: Measured, ours: str) -> Row:
         else:
             text = _number(record.value, column.metric)
             origin = table.trace(of_record(label, record))
-            cells.append(Cell(text, record.value, _interval(record), origin=origin, record=record))
+            floor = table.note(f"between two sets of {record.floor_clips} real clips") if record.floor_clips else None
+            cells.append(Cell(text, record.value, _interval(record), floor, origin=origin, record=record))
     return Row(label, detail, "model" if measured.subject == MODEL else "reference", tuple(cells))
 
 

@@ -35,8 +35,8 @@ def _above_the_ceiling(comparison: Comparison, model: Measured) -> list[str]:
 def _below_the_floor(comparison: Comparison, model: Measured) -> list[str]:
     """The distance of real clips from each other is the floor of a distance."""
     return [
-        f"{_said(model, record)} is below that of real clips against real ones, {_number(other)}, which is between "
-        f"halves of the {record.num_clips} clips: too few clips to tell, or samples that repeat the truth."
+        f"{_said(model, record)} is below that of real clips against real ones, {_number(other)} between two "
+        f"sets of {other.floor_clips or 'some'}: too few clips to tell, or samples that repeat the truth."
         for record, other in _pairs(comparison, model, REAL)
         if isinstance(base.find(record.metric), SetMetric) and _is_better(record, other)
     ]

@@ -23,6 +23,8 @@ def of_record(label: str, record: Record) -> Origin:
         ("Protocol", f"{record.protocol}: {', '.join(counts)}"),
         ("Latents", f"{record.latents_fingerprint}, of {record.dataset}"), ("Code that measured", record.code_commit),
     ]  # fmt: skip
+    if record.weights_sha256:
+        facts.append(("Weights that measured", f"SHA-256 {record.weights_sha256}"))
     if record.decode_precision:
         facts.append(("Decoded in", record.decode_precision))
     return Origin(label, tuple(facts))

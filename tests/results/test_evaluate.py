@@ -177,7 +177,7 @@ def test_too_few_clips_or_frames_are_reasons(made_up, tiny_i3d):
     assert records["model", "fvd"].missing == "FVD needs at least 2 clips; there are 1"
     assert (
         records["real-against-real", "fvd"].missing
-        == "FVD needs two disjoint halves, together at least 4 clips; there are 1"
+        == "FVD needs two sets of real clips, each of at least 2; there are 0"
     )
     assert records["real-against-real", "ssim"].missing == "needs another real clip; there is only 1"
     assert records["model", "ssim"].interval_low is None

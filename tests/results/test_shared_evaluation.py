@@ -117,7 +117,33 @@ def test_a_value_that_is_no_number_becomes_no_record(run, monkeypatch):
         return lambda one, other: np.where(np.arange(10) == 3, np.nan, measure(one, other))
 
     monkeypatch.setattr("results.metrics.psnr.METRIC", replace(found, open=broken))
-    with pytest.raises(ValueError, match="psnr of model in part 0 holds values that are no numbers"):
+    with pytest.raises(UserError, match="PSNR of clip town_000000, model, is no finite number"):
         run.evaluate(metrics=("psnr",))
     assert not run.paths.records.exists()
     assert Measures(run.paths.samples / run.info_written.name).metrics() == []
+
+
+def test_a_feature_that_is_infinite_becomes_no_record(run, monkeypatch):
+    found = base.find("fvd")
+    monkeypatch.setattr("results.metrics.fvd.METRIC", replace(found, open=lambda: lambda clip: np.full(6, np.inf)))
+    with pytest.raises(UserError, match=r"FVD of clip town_000000, .* is no finite number; are I3D's weights whole"):
+        run.evaluate(metrics=("fvd",))
+    assert not run.paths.records.exists()
+
+
+def test_rows_beside_the_model_are_measured_once_for_several_ways_to_sample(run, monkeypatch):
+    run.write_samples(run.samples, replace(run.info_written, num_steps=20))
+    looked_at = []
+    frames = measure.Beside.frames
+    monkeypatch.setattr(
+        "results.subjects.Beside.frames",
+        lambda self, subject, *rest: looked_at.append(subject) or frames(self, subject, *rest),
+    )
+    run.evaluate(metrics=METRICS)
+    num_clips = len(run.frames)
+    assert {subject: looked_at.count(subject) for subject in looked_at} == {
+        "model": 2 * num_clips, "truth": 2 * num_clips, "copy-last-frame": num_clips, "autoencoder": num_clips,
+        "real-against-real": num_clips,
+    }  # fmt: skip
+    assert len(lines(run)) == 2 * len(METRICS) + 3 * len(METRICS)
+    assert "already measured" in run.evaluate(metrics=METRICS).summary

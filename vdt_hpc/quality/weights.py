@@ -1,7 +1,9 @@
 """Pretrained weights that metrics need: found in one folder, never fetched here, never replaced by random ones."""
 
+import functools
 from pathlib import Path
 
+from vdt_hpc import files
 from vdt_hpc.experiment.weights import REMEDY, MetricWeights
 
 MARK = "weights not found: "
@@ -35,3 +37,20 @@ def reason_if_missing(weights: MetricWeights) -> str | None:
     except MissingWeights as missing:
         return str(missing)
     return None
+
+
+def sha256_of(weights: MetricWeights) -> str:
+    """SHA-256 of the file that is used, read once in a process.
+
+    Raises:
+        MissingWeights: none is there.
+    """
+    path = find(weights)
+    told = path.stat()
+    return _sha256(path, told.st_size, told.st_mtime_ns)
+
+
+@functools.cache
+def _sha256(path: Path, num_bytes: int, mtime_ns: int) -> str:
+    """Of a file as it is; another size or time is another file."""
+    return files.sha256(path)

@@ -3,13 +3,16 @@
     samples/<set>/measures/<subject>/<metric>-00000.h5
 
 One file for each part of the set: `values`, (clips, trajectories, ...) of one number for each frame that counts, or of
-one feature vector for each clip, NaN where a clip has fewer trajectories than another; `clip_id`; as attribute, how it
-was measured, so that a metric that is defined anew is measured anew. Each is finished by rename, so that any number of
-tasks, now or later, fills the same set; who removes the samples removes what was measured of them.
+one feature vector for each clip, NaN where a clip has fewer trajectories than another; `clip_id`; as attributes, how it
+was measured and by which weights, so that a metric that is defined anew, or has other weights, is measured anew.
+Each is finished by rename, so that any number of tasks, now or later, fills the same set; who removes the samples
+removes what was measured of them.
 """
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import h5py
@@ -22,6 +25,21 @@ from vdt_hpc.errors import UserError
 FloatArray = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Definition:
+    """How something was measured."""
+
+    how: str
+    """In words."""
+    weights_sha256: str = ""
+    """SHA-256 of the pretrained weights; empty: it needs none."""
+
+    @property
+    def digest(self) -> str:
+        """Short name of the words."""
+        return hashlib.sha256(self.how.encode()).hexdigest()[:12]
+
+
 class Measures:
     """What was measured of one sample set.
 
@@ -32,29 +50,32 @@ class Measures:
     def __init__(self, samples: Path) -> None:
         self._folder = samples / "measures"
 
-    def has(self, subject: str, metric: str, how: str, part: int) -> bool:
-        """Whether a part of the set was measured, and in this way."""
+    def definition(self, subject: str, metric: str, part: int) -> Definition | None:
+        """How a part of the set was measured; None: it was not."""
         path = self._path(subject, metric, part)
         if not path.exists():
-            return False
+            return None
         with _reading(path) as file:
-            return bool(file.attrs.get("how") == how)
+            return Definition(str(file.attrs["how"]), str(file.attrs.get("weights_sha256", "")))
 
     def is_whole(self, subject: str, metric: str, how: str, num_parts: int) -> bool:
-        """Whether all parts of the set were measured, and in this way."""
-        return all(self.has(subject, metric, how, part) for part in range(num_parts))
+        """Whether all parts of the set were measured in this way, and by the same weights, whichever."""
+        found = {self.definition(subject, metric, part) for part in range(num_parts)}
+        (one,) = found if len(found) == 1 else (None,)
+        return one is not None and one.how == how
 
     def metrics(self) -> list[str]:
         """Names of the metrics that something was measured by, sorted."""
         return sorted({path.stem.rpartition("-")[0] for path in self._folder.glob("*/[!.]*.h5")})
 
     def write(
-        self, subject: str, metric: str, how: str, part: int, values: Sequence[FloatArray], clip_ids: Sequence[str]
-    ) -> None:
+        self, subject: str, metric: str, definition: Definition, part: int, values: Sequence[FloatArray],
+        clip_ids: Sequence[str],
+    ) -> None:  # fmt: skip
         """Keep what was measured of one part.
 
         Args:
-            subject, metric, how: of what, by which metric, defined in which way.
+            subject, metric, definition: of what, by which metric, defined in which way.
             part: of the sample set.
             values: of each clip, (trajectories, N), or (trajectories, pieces, N) where a metric sees a clip in pieces.
             clip_ids: one name per clip.
@@ -70,7 +91,7 @@ class Measures:
         with files.finish(self._path(subject, metric, part)) as temporary, h5py.File(temporary, "w") as file:
             file.create_dataset("values", data=_padded(values))
             file.create_dataset("clip_id", data=np.array(clip_ids, dtype=h5py.string_dtype()))
-            file.attrs["how"] = how
+            file.attrs.update(asdict(definition))
 
     def read(self, subject: str, metric: str, num_parts: int) -> FloatArray:
         """What was measured of all clips, in the set's order: (clips, trajectories, ...), NaN where a clip has fewer

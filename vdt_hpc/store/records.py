@@ -55,6 +55,12 @@ class Record:
     """Indices of the given frames, where they are not the first ones."""
     decode_precision: str | None = None
     """Arithmetic of the decoder that made the frames, where it is not fp32."""
+    definition: str | None = None
+    """Digest of the metric's definition; None where there is no number."""
+    weights_sha256: str | None = None
+    """SHA-256 of the pretrained weights that measured; None where there is no number, or none are needed."""
+    floor_clips: int | None = None
+    """Of a distance of real clips from each other: clips on each side."""
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.missing is None):

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from vdt_hpc import files
-from vdt_hpc.commands.fetching.table import TableEntry, Wanted
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import weights
 from vdt_hpc.experiment.paths import weights_dir
+from vdt_hpc.experiment.weights_table import TableEntry, Wanted
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from vdt_hpc import files
 from vdt_hpc.commands.fetching import cache
 from vdt_hpc.commands.fetching.network import NotFetched
 from vdt_hpc.commands.fetching.part import hold
-from vdt_hpc.commands.fetching.table import Wanted
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.weights_table import Wanted
 from vdt_hpc.progress import Progress
 
 CHUNK_BYTES = 1 << 22

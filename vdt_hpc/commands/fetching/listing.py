@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from vdt_hpc.commands.fetching import cache
-from vdt_hpc.commands.fetching.table import TableEntry, Wanted
 from vdt_hpc.commands.words import columns
 from vdt_hpc.experiment.paths import weights_dir
+from vdt_hpc.experiment.weights_table import TableEntry, Wanted
 
 
 def render(entries: Sequence[TableEntry]) -> str:

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 from vdt_hpc import files
 from vdt_hpc.commands.fetching import cache
 from vdt_hpc.commands.fetching.part import Part, hold
-from vdt_hpc.commands.fetching.table import Wanted
 from vdt_hpc.commands.fetching.transfer import Interrupted, Refused, transfer
+from vdt_hpc.experiment.weights_table import Wanted
 
 WAITS_S = (1.0, 2.0, 4.0)
 """Between attempts that brought no new byte; one that did starts the count again."""
