@@ -50,14 +50,14 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     if num_left:
         return StageResult(f"{num_left} part(s) are still with other tasks")
     num_measured = sum(evaluation.put_down() for evaluation in evaluations)
-    records = [record for evaluation in evaluations for record in evaluation.records]
+    records = {record.key: record for evaluation in evaluations for record in evaluation.records}.values()
     return StageResult(_summary(num_measured, records), outputs={"records": str(paths.records)})
 
 
 class _Evaluation:
     """What is wanted of one sample set by all protocols, and what of it is on record.
 
-    `taken` are the keys of records that other sets of the same evaluation see to, since the rows beside the model are
+    `taken` are the keys of numbers that other sets of the same evaluation see to, since the rows beside the model are
     the same for all; its own are added.
     """
 
@@ -131,7 +131,7 @@ class _Part:
             want for want, why in self._reasons.items()
             if keys[want] not in taken and _is_open(done.get(keys[want]), why, base.find(want[1]))
         ]  # fmt: skip
-        taken.update(keys.values())
+        taken.update(key for want, key in keys.items() if not self._reasons[want])
 
     @property
     def wanted(self) -> list[Wanted]:

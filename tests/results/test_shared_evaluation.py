@@ -14,6 +14,7 @@ from vdt_hpc import dist
 from vdt_hpc.errors import UserError
 from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.store.measures import Measures
+from vdt_hpc.store.records import read_records
 
 METRICS = ("psnr", "ssim", "fvd")
 
@@ -146,4 +147,19 @@ def test_rows_beside_the_model_are_measured_once_for_several_ways_to_sample(run,
         "real-against-real": num_clips,
     }  # fmt: skip
     assert len(lines(run)) == 2 * len(METRICS) + 3 * len(METRICS)
-    assert "already measured" in run.evaluate(metrics=METRICS).summary
+    assert "already measured: 15 records" in run.evaluate(metrics=METRICS).summary
+
+
+def test_a_set_that_lacks_clips_takes_no_number_from_one_that_has_them(run):
+    """Of two sets of one task one has all clips: the rows beside it are measured, whichever set comes first."""
+    few = replace(run.info_written, num_clips=3, num_steps=20)
+    more = replace(run.info_written, num_steps=99)
+    run.write_samples(run.samples[:3], few)
+    run.write_samples(run.samples, more)
+    names = [info.name for info in (few, more, run.info_written)]
+    assert sorted(names)[0] == few.name and sorted(names)[-1] == more.name
+    run.evaluate(metrics=("psnr",), protocols=("full1525",))
+    found = {(r.subject, r.samples): r for r in read_records(run.paths.records)
+             if (r.protocol, r.metric) == ("full1525", "psnr")}  # fmt: skip
+    assert {key for key, record in found.items() if record.missing} == {("model", few.name)}
+    assert len(found) == 3 + 3
