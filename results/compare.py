@@ -39,15 +39,18 @@ class _Run:
 def run(config: RunConfig, partition: Partition) -> StageResult:
     """Put the runs under the partition's root side by side; rank 0 does it all. Of the run, only the root counts.
 
+    One whose files are damaged is left out, which the page and the summary say.
+
     Raises:
-        UserError: no run has records, or one's are damaged.
+        UserError: no run has records that can be read.
     """
     if current_task().rank != 0:
         return StageResult("rank 0 compares")
     paths = paths_for(config, partition)
-    runs = _measured(paths.root)
+    runs, left_out = _measured(paths.root)
     if not runs:
-        raise UserError(f"no run under {paths.root} has records; run the stage evaluate first")
+        why = f" ({'; '.join(left_out)})" if left_out else ""
+        raise UserError(f"no run under {paths.root} has records{why}; run the stage evaluate first")
     comparisons = current.side_by_side([one.comparisons for one in runs])
     others = published.load()
     tables = [protocol_table.build(runs[0].config.evaluate, one, others) for one in comparisons]
@@ -55,29 +58,35 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     files.write_text(folder / "results.md", markdown.to_markdown(tables))
     files.write_text(folder / "results.csv", lines.to_csv(comparisons, others, tables))
     files.write_text(folder / "results.tex", latex.to_latex(tables))
-    files.write_text(folder / "index.html", _page(runs, comparisons, tables))
+    files.write_text(folder / "index.html", _page(runs, left_out, comparisons, tables))
     return StageResult(
-        f"compare: {len(runs)} run(s) in {len(tables)} table(s)",
+        f"compare: {len(runs)} run(s) in {len(tables)} table(s)" + "".join(f"; left out {one}" for one in left_out),
         outputs={"page": str(folder / "index.html"), "table": str(folder / "results.md")},
     )
 
 
-def _measured(root: Path) -> list[_Run]:
-    """Runs under a root that have records of their newest checkpoint, by name."""
-    found = []
+def _measured(root: Path) -> tuple[list[_Run], list[str]]:
+    """Runs under a root that have records of their newest checkpoint, by name; and why others cannot be read."""
+    found, left_out = [], []
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
         stored = folder / "config.yaml"
         if not stored.is_file():
             continue
-        config = strict.load(RunConfig, stored).model_copy(update={"name": folder.name})
-        records = read_records(RunPaths(config, root).records)
+        try:
+            config = strict.load(RunConfig, stored).model_copy(update={"name": folder.name})
+            records = read_records(RunPaths(config, root).records)
+        except UserError as error:
+            left_out.append(f"{folder.name}: {error}")
+            continue
         comparisons = current.newest(records, config.data.frame_height_px)
         if comparisons:
             found.append(_Run(config, folder, comparisons))
-    return found
+    return found, left_out
 
 
-def _page(runs: Sequence[_Run], comparisons: Sequence[Comparison], tables: Sequence[Table]) -> str:
+def _page(
+    runs: Sequence[_Run], left_out: Sequence[str], comparisons: Sequence[Comparison], tables: Sequence[Table]
+) -> str:
     names = dict.fromkeys(name for comparison in comparisons for name in comparison.metrics)
     return templates.environment().get_template("compare.html.jinja").render(
         title=f"{len(runs)} run{'s' if len(runs) > 1 else ''} side by side",
@@ -86,6 +95,7 @@ def _page(runs: Sequence[_Run], comparisons: Sequence[Comparison], tables: Seque
         ranked=RANKED,
         most_rows=MOST_ROWS,
         runs=[_row(one) for one in runs],
+        left_out=left_out,
         metrics=[base.find(name) for name in names],
     )  # fmt: skip
 

@@ -69,6 +69,20 @@ def test_the_newest_checkpoint_of_each_run_counts(measured):
     assert one.model.first.clips_seen == 3200
 
 
+def test_a_run_that_is_damaged_is_left_out_and_named(measured):
+    records = also(measured, "bad") / "records.jsonl"
+    records.write_text(records.read_text() + "{")
+    result = compare(measured)
+    assert result.summary.startswith(f"compare: 1 run(s) in 1 table(s); left out bad: {records}:")
+    html = (measured.root / "comparison" / "index.html").read_text()
+    assert f"Left out, bad: {records}:" in html and "VDT, run made-up" in html and "VDT, run bad" not in html
+    measured.paths.records.write_text("{")
+    with pytest.raises(
+        UserError, match=r"no run under .* has records \(bad: .* is damaged .*; made-up: .*:1 is damaged"
+    ):
+        compare(measured)
+
+
 def test_no_run_has_records(made_up):
     with pytest.raises(UserError, match=r"no run under .* has records"):
         compare(made_up)

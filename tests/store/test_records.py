@@ -89,6 +89,7 @@ def test_a_damaged_line_is_named_and_nothing_is_lost(tmp_path, record):
         (lambda line: line.replace(b'"num_clips": 4', b'"num_clips": 4.5'), "num_clips: "),
         (lambda line: line.replace(b'"value": 0.5', b'"value": NaN'), "a record needs a finite number"),
         (lambda line: line.replace(b'"value": 0.5', b'"value": null'), "either a value or the reason"),
+        (lambda line: line.replace(b'"task": "prediction"', b'"task": "guessing"'), "task: "),
         (lambda line: line.replace(b'"given": null', b'"given": ["2"]'), "given.0: "),
     ],
 )

@@ -14,6 +14,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.sample_config import SamplerName
+from vdt_hpc.experiment.tasks_config import TaskName
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Record:
     dataset: str
     subject: str
     """What was measured: `model`, `copy-last-frame`, `autoencoder`, `real-against-real`."""
-    task: str
+    task: TaskName
     protocol: str
     metric: str
     value: float | None
@@ -41,7 +43,7 @@ class Record:
     num_trajectories: int
     num_frames: int
     given_frames: int
-    sampler: str | None
+    sampler: SamplerName | None
     """None for subjects that are not sampled."""
     num_steps: int | None
     seed: int | None

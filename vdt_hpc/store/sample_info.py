@@ -10,7 +10,7 @@ from typing import Any
 
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.sample_config import DecodePrecision
+from vdt_hpc.experiment.sample_config import DecodePrecision, SamplerName
 from vdt_hpc.experiment.sample_counts import SampleCounts
 from vdt_hpc.experiment.tasks_config import TaskName
 
@@ -35,7 +35,7 @@ class SampleInfo:
     """Frames of the windows that a sample is made of; equal to `num_frames` where it is made in one."""
     num_clips: int
     num_trajectories: int
-    sampler: str
+    sampler: SamplerName
     num_steps: int
     seed: int
     checkpoint: str
