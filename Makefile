@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-CODE := vdt_hpc preprocess jobs results
+WORKERS ?= 2
 
 .PHONY: demo test lint format clean help
 
 help:
 	@echo "make demo    the whole pipeline on made-up streets: frames to a page, in minutes"
-	@echo "make test    every test"
+	@echo "make test    every test, WORKERS=2 at a time"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  put the code into ruff's format"
 	@echo "make clean   remove the virtual environment and caches (never runs/)"
@@ -25,8 +25,12 @@ $(INSTALLED): setup.cfg pyproject.toml
 demo: $(INSTALLED)
 	$(BIN)/python -m vdt_hpc.launch streets encode train sample evaluate report --run streets --partition local
 
+# Tests on Slurm start daemons and watch clocks: they run alone.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	@failed=0; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/slurm || failed=1; \
+	$(BIN)/python -m pytest tests/slurm || failed=1; \
+	exit $$failed
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

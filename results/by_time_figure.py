@@ -39,7 +39,8 @@ def draw(measured: ByTime, theme: Theme = pictures.LIGHT) -> Figure:
         for line, ways in lines.items():
             _line(axes, line, [way for way in ways if name in way.records], name, colours[line], markers[line])
         if name in measured.ceiling:
-            axes.axhline(measured.ceiling[name], color=theme.faint, linestyle="-.", linewidth=1.1, label="autoencoder")
+            label = "autoencoder (ceiling)"
+            axes.axhline(measured.ceiling[name], color=theme.faint, linestyle="-.", linewidth=1.1, label=label)
         metric = base.find(name)
         unit = f" ({metric.unit})" if metric.unit else ""
         axes.set_ylabel(f"{metric.label}{unit} {metric.arrow}", color=theme.ink, size=8.5)

@@ -6,7 +6,7 @@ measured, so that running again takes no time; a number that was missing for wan
 there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from results.measure import Measurer, Wanted, needed
 from results.metrics import base
@@ -49,7 +49,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
         return StageResult(f"stopped by {stop.reason}; what was measured is kept", complete=False)
     if num_left:
         return StageResult(f"{num_left} part(s) are still with other tasks")
-    num_measured = sum(evaluation.put_down() for evaluation in evaluations)
+    num_measured = _put_down(evaluations, paths)
     records = {record.key: record for evaluation in evaluations for record in evaluation.records}.values()
     return StageResult(_summary(num_measured, records), outputs={"records": str(paths.records)})
 
@@ -89,20 +89,31 @@ class _Evaluation:
         self._measurer.fill({part: wants for part, wants in missing.items() if part in own}, stop)
         return len(self._measurer.missing(self._needed))
 
-    def put_down(self) -> int:
-        """Put what is not yet on record there; returns how much that is."""
+    def new_records(self) -> list[Record]:
+        """What is not yet on record, now that all of it was measured."""
         Measures(self._set.folder).remove_leftovers()
         commit = code_commit()
-        new = [record for part in self._parts for record in part.new_records(self._set, commit)]
-        if new:
-            merge_records(self._paths.records, new)
-        return len(new)
+        return [record for part in self._parts for record in part.new_records(self._set, commit)]
 
     @property
     def records(self) -> list[Record]:
         """The records of everything that this set is measured for."""
         done = {record.key: record for record in read_records(self._paths.records)}
         return [done[key] for part in self._parts for key in part.keys]
+
+
+def _put_down(evaluations: Sequence[_Evaluation], paths: RunPaths) -> int:
+    """Put what is not yet on record there; returns how much that is.
+
+    Of a row beside the model that one set lacks clips for and another has them, the number counts.
+    """
+    new: dict[tuple[object, ...], Record] = {}
+    for record in (one for evaluation in evaluations for one in evaluation.new_records()):
+        if record.key not in new or record.value is not None:
+            new[record.key] = record
+    if new:
+        merge_records(paths.records, new.values())
+    return len(new)
 
 
 class _Part:
@@ -158,7 +169,8 @@ class _Part:
 
 
 def _newest_sets(config: RunConfig, paths: RunPaths, latents: LatentSet) -> list[SampleSet]:
-    """Finished sample sets of this run's newest sampled checkpoint, in order of name.
+    """Finished sample sets of this run's newest sampled checkpoint: first those of the run's own way to sample, then of
+    its further ways, then others.
 
     Raises:
         UserError: there are none, or they were made from other latents.
@@ -176,7 +188,13 @@ def _newest_sets(config: RunConfig, paths: RunPaths, latents: LatentSet) -> list
     if not fitting:
         raise UserError(f"the samples in {paths.samples} were made from other latents; run the stage sample again")
     newest = max(one.info.clips_seen for one in fitting)
-    return [one for one in fitting if one.info.clips_seen == newest]
+    ways = [(way.sampler, way.num_steps) for way in config.sample.ways]
+
+    def place(one: SampleSet) -> tuple[int, str]:
+        way = (one.info.sampler, one.info.num_steps)
+        return (ways.index(way) if way in ways else len(ways), one.info.name)
+
+    return sorted((one for one in fitting if one.info.clips_seen == newest), key=place)
 
 
 def _is_open(record: Record | None, reason: str | None, metric: FrameMetric | SetMetric) -> bool:

@@ -31,6 +31,7 @@ class Content:
     comparisons: Sequence[Comparison]
     tables: Sequence[Table]
     films: Sequence[DrawnFilm]
+    """Of several of one task, all but the first are folded."""
     by_time: Sequence[tuple[ByTime, Picture]]
     """Tasks that were sampled in several ways."""
     sample_notes: Sequence[str]
@@ -50,6 +51,7 @@ def render(content: Content) -> str:
     known = {name for comparison in content.comparisons for name in comparison.metrics}
     names: list[str] = [name for name in config.evaluate.metrics if name in known]
     names += sorted(known - set(names))
+    first = list({drawn.film.info.task: drawn for drawn in reversed(content.films)}.values())[::-1]
     return template.render(
         title=f"VDT on {config.data.dataset}: run {config.name}",
         lead=_lead(content),
@@ -57,7 +59,8 @@ def render(content: Content) -> str:
         tables=content.tables,
         ranked=RANKED,
         most_rows=MOST_ROWS,
-        films=[shown.film(one) for one in content.films],
+        films=[shown.film(one) for one in first],
+        further_films=[shown.film(one) for one in content.films if one not in first],
         by_time=[shown.by_time(*one) for one in content.by_time],
         sample_notes=content.sample_notes,
         curve=_curve(*content.curve) if content.curve else None,

@@ -116,8 +116,8 @@ def _draw(one: Film, paths: RunPaths, stem: str) -> DrawnFilm:
     else:
         video.unlink(missing_ok=True)  # one of other samples
     videos.write_gif(frames, rate_hz, video.with_suffix(".gif"))
-    found = SampleSet.open(paths.samples / one.info.name)
-    measured = by_frame.load(found) if found else None
+    sample_sets = {found.info.name: found for found in SampleSet.find_all(paths.samples)}
+    measured = by_frame.load(sample_sets[one.info.name], list(sample_sets.values()))
     if measured is None:
         return DrawnFilm(one, video, strip, None)
     picture = pictures.draw(partial(by_frame_figure.draw, measured), paths.figures / f"frames-{stem}")

@@ -78,5 +78,8 @@ def test_the_picture_and_the_page_show_it(sampled, tmp_path):
     with Image.open(tmp_path / "time.png") as image:
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 50
     sampled.report()
-    assert "Prediction: quality over sampling time" in sampled.paths.page.read_text()
+    html = sampled.paths.page.read_text()
+    assert "Prediction: quality over sampling time" in html
+    folded = [f"<summary>Prediction ({way} steps)</summary>" for way in ("DDIM, 10", "DPM-Solver++, 10")]
+    assert html.index("<h3>Prediction (DDIM, 50 steps)</h3>") < min(map(html.index, folded))  # the run's own way first
     assert (sampled.paths.figures / "time-prediction.pdf").exists()

@@ -140,13 +140,14 @@ def test_rows_beside_the_model_are_measured_once_for_several_ways_to_sample(run,
         "results.subjects.Beside.frames",
         lambda self, subject, *rest: looked_at.append(subject) or frames(self, subject, *rest),
     )
-    run.evaluate(metrics=METRICS)
+    summary = run.evaluate(metrics=METRICS).summary
     num_clips = len(run.frames)
     assert {subject: looked_at.count(subject) for subject in looked_at} == {
         "model": 2 * num_clips, "truth": 2 * num_clips, "copy-last-frame": num_clips, "autoencoder": num_clips,
         "real-against-real": num_clips,
     }  # fmt: skip
     assert len(lines(run)) == 2 * len(METRICS) + 3 * len(METRICS)
+    assert summary == "put 15 of 15 records down"
     assert "already measured: 15 records" in run.evaluate(metrics=METRICS).summary
 
 
