@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from results.current import Comparison, Measured
 from results.subjects import AUTOENCODER, MODEL
-from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc.experiment.sample_config import SamplerName
 from vdt_hpc.store.records import Record
 from vdt_hpc.store.samples import SampleSet
 
@@ -15,7 +15,7 @@ from vdt_hpc.store.samples import SampleSet
 class Way:
     """One sample set: how it was sampled, how long that took and what it gave."""
 
-    sampler: str
+    sampler: SamplerName
     num_steps: int
     device: str
     """What computed."""
@@ -23,6 +23,12 @@ class Way:
     """For one sample, from noise to frames: the median over the parts of the set."""
     records: Mapping[str, Record]
     """Metric -> its record, of those that have a number."""
+
+    def value(self, metric: str) -> float:
+        """The number of one of these metrics."""
+        value = self.records[metric].value
+        assert value is not None
+        return value
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,13 @@ class ByTime:
         return [name for name in names if sum(name in way.records for way in self.ways) > 1]
 
 
-def load(comparisons: Sequence[Comparison], paths: RunPaths, own_protocol: str) -> list[ByTime]:
+def load(comparisons: Sequence[Comparison], sets: Mapping[str, SampleSet], own_protocol: str) -> list[ByTime]:
     """For each task that was sampled in several ways, what they cost and gave: by the run's own protocol or, where that
     has no numbers of two ways, by the first one that has.
 
     Args:
         comparisons: the run's.
-        paths: of the run.
+        sets: sample sets by name; of others nobody knows how long they took.
         own_protocol: name of the run's own protocol.
 
     Raises:
@@ -58,17 +64,16 @@ def load(comparisons: Sequence[Comparison], paths: RunPaths, own_protocol: str) 
     for comparison in sorted(comparisons, key=lambda one: one.protocol != own_protocol):
         if comparison.task in found:
             continue
-        ways = [way for row in comparison.rows if row.subject == MODEL and (way := _way(row, paths))]
+        ways = [way for row in comparison.rows if row.subject == MODEL and (way := _way(row, sets))]
         one = ByTime(comparison, sorted(ways, key=lambda way: way.seconds), _ceiling(comparison))
         if one.metrics:
             found[comparison.task] = one
     return list(found.values())
 
 
-def _way(row: Measured, paths: RunPaths) -> Way | None:
-    """None where the samples are gone, or nobody knows how long they took."""
-    assert row.first.samples is not None  # a record of the model names its samples
-    sample_set = SampleSet.open(paths.samples / row.first.samples)
+def _way(row: Measured, sets: Mapping[str, SampleSet]) -> Way | None:
+    """None where nobody knows how long the samples took."""
+    sample_set = sets.get(row.first.samples or "")
     paces = sample_set.paces() if sample_set else []
     if sample_set is None or not paces:
         return None

@@ -1,6 +1,6 @@
 """Stage `report`: records, samples and the training's log -> tables, figures and a page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from results import (
@@ -65,12 +65,13 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     files.write_text(paths.tables / "results.tex", latex.to_latex(built))
 
     films, notes = _films(config, paths, comparisons)
+    sets = {one.info.name: SampleSet(paths.samples / one.info.name, one.info) for one in films}
     content = page.Content(
         config=config,
         comparisons=comparisons,
         tables=built,
-        films=[_draw(one, paths, stem) for one, stem in zip(films, _stems(films), strict=True)],
-        by_time=_by_time(config, paths, comparisons),
+        films=[_draw(one, paths, stem, sets) for one, stem in zip(films, _stems(films), strict=True)],
+        by_time=_by_time(config, paths, comparisons, sets, notes),
         sample_notes=notes,
         curve=_curve(paths),
         course=_course(paths),
@@ -104,9 +105,14 @@ def _films(config: RunConfig, paths: RunPaths, comparisons: list[Comparison]) ->
     return found, notes
 
 
-def _draw(one: Film, paths: RunPaths, stem: str) -> DrawnFilm:
-    """Write a film's strip, its videos and the figure of its quality frame by frame, where that was measured; `stem` is
-    part of the files' names.
+def _draw(one: Film, paths: RunPaths, stem: str, sets: Mapping[str, SampleSet]) -> DrawnFilm:
+    """Write a film's strip, its videos and the figure of its quality frame by frame, where that was measured.
+
+    Args:
+        one: the film.
+        paths: of the run.
+        stem: part of the files' names.
+        sets: all sample sets that are shown, by name.
     """
     strip = pictures.draw(partial(pictures.film_strip, one.strip()), paths.figures / f"strip-{stem}")
     video, frames = paths.figures / f"video-{stem}.mp4", film_frames.FilmFrames(one)
@@ -116,8 +122,7 @@ def _draw(one: Film, paths: RunPaths, stem: str) -> DrawnFilm:
     else:
         video.unlink(missing_ok=True)  # one of other samples
     videos.write_gif(frames, rate_hz, video.with_suffix(".gif"))
-    sample_sets = {found.info.name: found for found in SampleSet.find_all(paths.samples)}
-    measured = by_frame.load(sample_sets[one.info.name], list(sample_sets.values()))
+    measured = by_frame.load(sets[one.info.name], list(sets.values()))
     if measured is None:
         return DrawnFilm(one, video, strip, None)
     picture = pictures.draw(partial(by_frame_figure.draw, measured), paths.figures / f"frames-{stem}")
@@ -133,8 +138,15 @@ def _stems(films: Sequence[Film]) -> list[str]:
     ]
 
 
-def _by_time(config: RunConfig, paths: RunPaths, comparisons: list[Comparison]) -> list[tuple[ByTime, Picture]]:
-    found = by_time.load(comparisons, paths, config.evaluate.protocol)
+def _by_time(
+    config: RunConfig, paths: RunPaths, comparisons: list[Comparison], sets: Mapping[str, SampleSet], notes: list[str]
+) -> list[tuple[ByTime, Picture]]:
+    """Tasks that were sampled in several ways; where samples cannot be read, `notes` gets the reason."""
+    try:
+        found = by_time.load(comparisons, sets, config.evaluate.protocol)
+    except UserError as error:
+        notes.append(f"Quality over sampling time is not shown: {error}.")
+        return []
     places = [paths.figures / f"time-{one.comparison.task}" for one in found]
     return [
         (one, pictures.draw(partial(by_time_figure.draw, one), path)) for one, path in zip(found, places, strict=True)

@@ -27,7 +27,8 @@ def sampled(made_up):
 
 def load(run):
     comparisons = current.newest(read_records(run.paths.records), run.config.data.frame_height_px)
-    return by_time.load(comparisons, run.paths, run.config.evaluate.protocol)
+    sets = {one.info.name: one for one in SampleSet.find_all(run.paths.samples)}
+    return by_time.load(comparisons, sets, run.config.evaluate.protocol)
 
 
 def test_ways_come_with_their_time_and_their_numbers(sampled):
@@ -83,3 +84,18 @@ def test_the_picture_and_the_page_show_it(sampled, tmp_path):
     folded = [f"<summary>Prediction ({way} steps)</summary>" for way in ("DDIM, 10", "DPM-Solver++, 10")]
     assert html.index("<h3>Prediction (DDIM, 50 steps)</h3>") < min(map(html.index, folded))  # the run's own way first
     assert (sampled.paths.figures / "time-prediction.pdf").exists()
+
+
+def test_samples_that_cannot_be_read_leave_the_rest_of_the_report(sampled):
+    """One set has lost its JSON file to damage, another a part: the page names both and shows what there is."""
+    first, second, third = SampleSet.find_all(sampled.paths.samples)
+    (first.folder / "samples.json").write_text("{}")
+    sampled.report()
+    html = sampled.paths.page.read_text()
+    assert f"{first.folder / 'samples.json'} is damaged" in html
+    assert html.count("<video") == 2 and "Prediction: quality over sampling time" in html
+    (second.folder / "part-00000.h5").write_bytes(b"damaged")
+    sampled.report()
+    html = sampled.paths.page.read_text()
+    assert html.count("<video") == 1 and third.info.name in html
+    assert "Prediction: quality over sampling time" not in html
