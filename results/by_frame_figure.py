@@ -38,8 +38,7 @@ def draw(measured: ByFrame, theme: Theme = pictures.LIGHT) -> Figure:
                 frames, line, _DASHES[subject], color=colours[subject], label=_NAMES[subject], marker=".",
                 linewidth=2 if subject == MODEL else 1.2, markersize=5 if subject == MODEL else 3,
             )  # fmt: skip
-        unit = f" ({metric.unit})" if metric.unit else ""
-        axes.set_ylabel(f"{metric.label}{unit} {metric.arrow}", color=theme.ink)
+        axes.set_ylabel(metric.heading, color=theme.ink)
         pictures.plain(axes, theme)
     panels[-1].set_xlabel("frame", color=theme.ink)
     panels[-1].set_xlim(-0.5, len(frames) - 0.5)

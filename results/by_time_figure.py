@@ -42,8 +42,7 @@ def draw(measured: ByTime, theme: Theme = pictures.LIGHT) -> Figure:
             label = "autoencoder (ceiling)"
             axes.axhline(measured.ceiling[name], color=theme.faint, linestyle="-.", linewidth=1.1, label=label)
         metric = base.find(name)
-        unit = f" ({metric.unit})" if metric.unit else ""
-        axes.set_ylabel(f"{metric.label}{unit} {metric.arrow}", color=theme.ink, size=8.5)
+        axes.set_ylabel(metric.heading, color=theme.ink, size=8.5)
         pictures.plain(axes, theme)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.tick_params(labelbottom=number == len(names) - 1)
@@ -70,7 +69,7 @@ def lines_of(measured: ByTime) -> dict[str, list[Way]]:
 
 def _line(axes: Axes, label: str, ways: list[Way], name: str, colour: str, marker: str) -> None:
     seconds = [way.seconds for way in ways]
-    values = [way.records[name].value or 0.0 for way in ways]
+    values = [way.value(name) for way in ways]
     axes.plot(seconds, values, color=colour, marker=marker, markersize=5, linewidth=1.4, label=label)
     for way in ways:
         record = way.records[name]
@@ -96,5 +95,5 @@ def _steps(figure: Figure, panels: list[Axes], measured: ByTime, theme: Theme) -
     for axes, name in zip(panels, measured.metrics, strict=True):
         for way in measured.ways:
             if name in way.records:
-                place = (way.seconds, way.records[name].value or 0.0)
+                place = (way.seconds, way.value(name))
                 labels.add(axes, f"{way.num_steps}", place, offset=(4, 3), align="left", color=theme.ink, size=7.5)

@@ -54,14 +54,10 @@ def _ceiling(manifest: Manifest, split: Split) -> str:
     words = []
     for metric, name in CEILING_OF.items():
         mean = means.get(name)
-        words.append(f"{base.find(metric).label} {'not measured' if mean is None else _value(metric, mean)}")
+        known = base.find(metric)
+        words.append(f"{known.label} {'not measured' if mean is None else known.shown(mean)}")
     num_identical = int(means.get("num_identical_frames") or 0)
     identical = f" ({num_identical} identical frames not in the PSNR)" if num_identical else ""
     num_clips = _num_clips(manifest, split)
     clips = f"all {num_clips:,} clips" if num_clips != 1 else "the one clip"
     return f"{', '.join(words)}{identical}; mean over all frames of {clips}, reconstructed from the stored latents"
-
-
-def _value(metric: str, value: float) -> str:
-    known = base.find(metric)
-    return f"{value:.{known.num_digits}f}{f' {known.unit}' if known.unit else ''}"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from results.measure import Measurer, Wanted, needed
 from results.metrics import base
-from results.metrics.base import FrameMetric, SetMetric, plain_name
+from results.metrics.base import FrameMetric, SetMetric
 from results.protocol import of_run
 from results.statistics import Outcome, Selection, outcome
 from results.subjects import COPY, MODEL, REAL, SUBJECTS, Beside, Reconstruction, reason_against
@@ -19,7 +19,7 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
-from vdt_hpc.experiment.protocol import Protocol
+from vdt_hpc.experiment.protocol import Protocol, plain_name
 from vdt_hpc.experiment.provenance import code_commit
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
@@ -31,6 +31,9 @@ from vdt_hpc.store.records import Record, merge_records, read_records
 from vdt_hpc.store.sample_info import SampleInfo
 from vdt_hpc.store.samples import SampleSet
 
+Key = tuple[object, ...]
+"""What a record measures."""
+
 
 def run(config: RunConfig, partition: Partition) -> StageResult:
     """Measure this task's parts of every finished sample set of the newest checkpoint against the true frames.
@@ -41,17 +44,20 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     paths = paths_for(config, partition)
     latents = LatentSet.open(config, paths)
     task, stop = current_task(), StopFlag().install()
-    taken: set[tuple[object, ...]] = set()
-    evaluations = [_Evaluation(config, paths, latents, one, taken) for one in _newest_sets(config, paths, latents)]
+    done = read_records(paths.records)
+    taken: set[Key] = set()
+    sets = _newest_sets(config, paths, latents)
+    evaluations = [_Evaluation(config, latents, one, _by_key(done), taken) for one in sets]
     try:
         num_left = sum(evaluation.measure(task, stop) for evaluation in evaluations)
     except Stopped:
         return StageResult(f"stopped by {stop.reason}; what was measured is kept", complete=False)
     if num_left:
         return StageResult(f"{num_left} part(s) are still with other tasks")
-    num_measured = _put_down(evaluations, paths)
-    records = {record.key: record for evaluation in evaluations for record in evaluation.records}.values()
-    return StageResult(_summary(num_measured, records), outputs={"records": str(paths.records)})
+    new = _new_records(evaluations)
+    merged = _by_key(merge_records(paths.records, new) if new else done)
+    records = [merged[key] for key in dict.fromkeys(key for one in evaluations for key in one.keys)]
+    return StageResult(_summary(len(new), records), outputs={"records": str(paths.records)})
 
 
 class _Evaluation:
@@ -62,11 +68,9 @@ class _Evaluation:
     """
 
     def __init__(
-        self, config: RunConfig, paths: RunPaths, latents: LatentSet, sample_set: SampleSet,
-        taken: set[tuple[object, ...]],
-    ) -> None:  # fmt: skip
-        self._paths, self._set, truth = paths, sample_set, latents.split("test")
-        done = {record.key: record for record in read_records(paths.records)}
+        self, config: RunConfig, latents: LatentSet, sample_set: SampleSet, done: Mapping[Key, Record], taken: set[Key]
+    ) -> None:
+        self._set, truth = sample_set, latents.split("test")
         self._parts = [
             _Part(config, protocol, sample_set.info, len(truth), done, taken)
             for protocol in of_run(config.evaluate)
@@ -96,24 +100,25 @@ class _Evaluation:
         return [record for part in self._parts for record in part.new_records(self._set, commit)]
 
     @property
-    def records(self) -> list[Record]:
-        """The records of everything that this set is measured for."""
-        done = {record.key: record for record in read_records(self._paths.records)}
-        return [done[key] for part in self._parts for key in part.keys]
+    def keys(self) -> list[Key]:
+        """Keys of the records of everything that this set is measured for."""
+        return [key for part in self._parts for key in part.keys]
 
 
-def _put_down(evaluations: Sequence[_Evaluation], paths: RunPaths) -> int:
-    """Put what is not yet on record there; returns how much that is.
+def _new_records(evaluations: Sequence[_Evaluation]) -> list[Record]:
+    """What is not yet on record.
 
     Of a row beside the model that one set lacks clips for and another has them, the number counts.
     """
-    new: dict[tuple[object, ...], Record] = {}
+    new: dict[Key, Record] = {}
     for record in (one for evaluation in evaluations for one in evaluation.new_records()):
         if record.key not in new or record.value is not None:
             new[record.key] = record
-    if new:
-        merge_records(paths.records, new.values())
-    return len(new)
+    return list(new.values())
+
+
+def _by_key(records: Iterable[Record]) -> dict[Key, Record]:
+    return {record.key: record for record in records}
 
 
 class _Part:
@@ -125,8 +130,8 @@ class _Part:
         protocol: Protocol,
         info: SampleInfo,
         num_test_clips: int,
-        done: Mapping[tuple[object, ...], Record],
-        taken: set[tuple[object, ...]],
+        done: Mapping[Key, Record],
+        taken: set[Key],
     ) -> None:
         lacks = protocol.lacks(info.counts, num_test_clips)
         chosen = protocol.chosen(info.counts, num_test_clips)
@@ -150,7 +155,7 @@ class _Part:
         return [want for want in self._open if not self._reasons[want]]
 
     @property
-    def keys(self) -> list[tuple[object, ...]]:
+    def keys(self) -> list[Key]:
         """Keys of all its records."""
         return [self._describe.key(want) for want in self._reasons]
 
@@ -249,7 +254,7 @@ class _Describe:
             floor_clips=outcome.floor_clips,
         )
 
-    def key(self, want: Wanted) -> tuple[object, ...]:
+    def key(self, want: Wanted) -> Key:
         """Key of the record that an outcome would have."""
         return self.record(want, Outcome(0.0), "").key
 

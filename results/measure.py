@@ -58,6 +58,7 @@ class Measurer:
     def __init__(self, sample_set: SampleSet, truth: LatentSplit, metrics: Metrics, beside: Beside) -> None:
         self._set, self._truth, self._metrics, self._beside = sample_set, truth, metrics, beside
         self._kept = Measures(sample_set.folder)
+        self._definitions = {name: metric.definition() for name, metric in metrics.items()}
         self._opened: dict[str, Any] = {}
 
     def missing(self, wanted: Sequence[Wanted]) -> dict[int, list[Wanted]]:
@@ -88,7 +89,7 @@ class Measurer:
 
     def _has(self, want: Wanted, part: int) -> bool:
         subject, name = want
-        return self._kept.definition(subject, name, part) == self._metrics[name].definition()
+        return self._kept.definition(subject, name, part) == self._definitions[name]
 
     def _measure(self, part: int, wants: list[Wanted], stop: StopFlag, progress: Progress) -> None:
         values: dict[Wanted, list[FloatArray]] = {want: [] for want in wants}
@@ -102,7 +103,7 @@ class Measurer:
                 values[want].append(numbers)
             progress.advance()
         for (subject, name), of_clips in values.items():
-            self._kept.write(subject, name, self._metrics[name].definition(), part, of_clips, names)
+            self._kept.write(subject, name, self._definitions[name], part, of_clips, names)
 
     def _clip(self, index: int, samples: ByteArray, wants: Sequence[Wanted]) -> list[tuple[Wanted, FloatArray]]:
         """Of one clip, all that is wanted: each (trajectories, N)."""

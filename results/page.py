@@ -51,7 +51,7 @@ def render(content: Content) -> str:
     known = {name for comparison in content.comparisons for name in comparison.metrics}
     names: list[str] = [name for name in config.evaluate.metrics if name in known]
     names += sorted(known - set(names))
-    first = list({drawn.film.info.task: drawn for drawn in reversed(content.films)}.values())[::-1]
+    first, further = _first_of_each_task(content.films)
     return template.render(
         title=f"VDT on {config.data.dataset}: run {config.name}",
         lead=_lead(content),
@@ -60,7 +60,7 @@ def render(content: Content) -> str:
         ranked=RANKED,
         most_rows=MOST_ROWS,
         films=[shown.film(one) for one in first],
-        further_films=[shown.film(one) for one in content.films if one not in first],
+        further_films=[shown.film(one) for one in further],
         by_time=[shown.by_time(*one) for one in content.by_time],
         sample_notes=content.sample_notes,
         curve=_curve(*content.curve) if content.curve else None,
@@ -75,6 +75,16 @@ def render(content: Content) -> str:
     )
 
 
+def _first_of_each_task(films: Sequence[DrawnFilm]) -> tuple[list[DrawnFilm], list[DrawnFilm]]:
+    """Those, and the others."""
+    first: dict[str, DrawnFilm] = {}
+    further = []
+    for drawn in films:
+        if first.setdefault(drawn.film.info.task, drawn) is not drawn:
+            further.append(drawn)
+    return list(first.values()), further
+
+
 def _lead(content: Content) -> str:
     config = content.config
     tasks = wording.listed([wording.TASKS[task].lower() for task in dict.fromkeys(c.task for c in content.comparisons)])
@@ -86,7 +96,6 @@ def _lead(content: Content) -> str:
 
 def _facts(content: Content) -> list[tuple[str, str, str]]:
     config, record = content.config, content.comparisons[0].model.first
-    assert record.sampler is not None  # a record of the model names its sampler
     model = config.model
     tasks = dict.fromkeys(comparison.task for comparison in content.comparisons)
     generated = f"{record.given_frames} given, " if record.given_frames else ""
@@ -98,7 +107,7 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
         ("Clip", f"{record.num_frames} frames", generated),
         ("Model", f"VDT, depth {model.depth}", f"width {model.width}, {model.num_heads} heads"),
         ("Trained", f"{record.clips_seen:,} clips seen", f"of {config.train.total_clips:,} planned"),
-        ("Sampler", f"{wording.SAMPLERS[record.sampler]}, {record.num_steps} steps",
+        ("Sampler", wording.way(record.sampler, record.num_steps),
          f"{record.num_trajectories} sample{'s' if record.num_trajectories > 1 else ''} per clip, seed {record.seed}"),
     ]  # fmt: skip
 

@@ -12,7 +12,7 @@ def of_run(config: EvaluateConfig) -> list[Protocol]:
     Raises:
         UserError: one is unknown or damaged, or names a metric that there is not.
     """
-    protocols = [protocol.own(config), *map(protocol.load, config.protocols)]
+    protocols = protocol.of_run(config)
     for metric in (name for one in protocols for name in one.metrics):
         base.find(metric)
     return protocols

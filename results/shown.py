@@ -57,7 +57,7 @@ def film(drawn: DrawnFilm) -> dict[str, Any]:
     beside = (video, video.with_suffix(".gif"))
     frames_shown = film_frames.FilmFrames(one)
     return {
-        "title": f"{task} ({wording.SAMPLERS[info.sampler]}, {info.num_steps} steps)",
+        "title": f"{task} ({wording.way(info.sampler, info.num_steps)})",
         "num_frames": info.num_frames,
         "given": ",".join(map(str, info.given)),
         "made": "blocks generated" if info.task == "completion" else "generated",

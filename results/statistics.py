@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from results.metrics.base import FrameMetric, SetMetric, bootstrap, plain_name
+from results.metrics.base import FrameMetric, SetMetric, bootstrap
 from results.subjects import REAL, TRUTH, real_sides
+from vdt_hpc.experiment.protocol import plain_name
 from vdt_hpc.store.measures import Definition, Measures
 
 FloatArray = npt.NDArray[np.float64]

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
+from vdt_hpc.experiment.sample_config import SamplerName
+
 TASKS = {
     "prediction": "Prediction", "unconditional": "Unconditional generation", "backward": "Backward prediction",
     "image_to_video": "Image to video", "interpolation": "Interpolation",
     "completion": "Spatial-temporal completion",
 }  # fmt: skip
 
-SAMPLERS = {
+SAMPLERS: dict[SamplerName, str] = {
     "ddpm": "DDPM", "ddim": "DDIM", "dpm-solver++": "DPM-Solver++", "unipc": "UniPC", "euler": "Euler", "heun": "Heun",
 }  # fmt: skip
 
@@ -37,6 +39,12 @@ def frames(task: str, given: Sequence[int], num_frames: int) -> str:
     if task == "image_to_video":
         return f"frame {given[0]} given, {rest} generated"
     return f"{num_given} given frame{'s' if num_given > 1 else ''}, {rest} generated"
+
+
+def way(sampler: SamplerName | None, num_steps: int | None) -> str:
+    """How the model was sampled, such as `DDIM, 50 steps`; of a record of the model both are known."""
+    assert sampler is not None and num_steps is not None
+    return f"{SAMPLERS[sampler]}, {num_steps} steps"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from vdt_hpc.experiment.paths import RunPaths, checkout
 from vdt_hpc.experiment.section import Section
 
 SectionT = TypeVar("SectionT", bound=Section)
-USER_ERROR = 2
+USER_ERROR, STOPPED = 2, 3
 CLOSED_PIPE = 128 + signal.SIGPIPE
 
 

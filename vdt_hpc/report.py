@@ -6,7 +6,7 @@ import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-from vdt_hpc.commandline import USER_ERROR, Parser, find_run, load_partition, run_command, run_paths
+from vdt_hpc.commandline import STOPPED, USER_ERROR, Parser, find_run, load_partition, run_command, run_paths
 from vdt_hpc.dist import cpus_of_task, current_task
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages, strict
@@ -14,8 +14,6 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.pool import map_ahead, worker_processes
-
-STOPPED = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

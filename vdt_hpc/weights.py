@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vdt_hpc.commandline import Parser, run_command
+from vdt_hpc.commandline import STOPPED, Parser, run_command
 from vdt_hpc.commands.fetching import cache, listing
 from vdt_hpc.commands.fetching.copying import Source
 from vdt_hpc.commands.fetching.network import Network, NotFetched
@@ -13,7 +13,6 @@ from vdt_hpc.experiment.paths import weights_dir
 from vdt_hpc.experiment.weights_table import Wanted
 
 NOT_FETCHED = 1
-STOPPED = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -67,6 +67,24 @@ class Metric:
         """Arrow that points to where better numbers lie."""
         return "↑" if self.direction == "up" else "↓"
 
+    @property
+    def title(self) -> str:
+        """Its name and its unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def heading(self) -> str:
+        """Its name, its unit and the arrow to better values."""
+        return f"{self.title} {self.arrow}"
+
+    def rounded(self, value: float) -> str:
+        """A value with the digits of tables."""
+        return f"{value:.{self.num_digits}f}"
+
+    def shown(self, value: float) -> str:
+        """A value with the digits of tables, and its unit."""
+        return f"{self.rounded(value)} {self.unit}" if self.unit else self.rounded(value)
+
     def definition(self) -> Definition:
         """How it is measured on this machine.
 
@@ -137,11 +155,6 @@ def find(name: str) -> FrameMetric | SetMetric:
         raise UserError(f"unknown metric {name!r}: after the colon, {plain} takes {' or '.join(known)}")
     label = f"{metric.label}, {known[over]}"
     return replace(metric, name=name, label=label, over=cast(Over, over))
-
-
-def plain_name(name: str) -> str:
-    """The metric that is measured, whatever several trajectories then make of it."""
-    return name.partition(":")[0]
 
 
 WORDS: dict[type, dict[str, str]] = {

@@ -128,14 +128,12 @@ def name_of(record: Record) -> tuple[str, str]:
     if record.subject != MODEL:
         label, detail = NAMES[record.subject]
         return label, detail + decoded
-    assert record.sampler is not None  # a record of the model names its sampler
-    sampler = wording.SAMPLERS[record.sampler]
-    how = f"{sampler}, {record.num_steps} steps{decoded}, {record.clips_seen:,} clips seen"
+    how = f"{wording.way(record.sampler, record.num_steps)}{decoded}, {record.clips_seen:,} clips seen"
     return f"VDT, run {record.run}", how
 
 
 def _number(value: float, metric: str) -> str:
-    return f"{value:.{base.find(metric).num_digits}f}"
+    return base.find(metric).rounded(value)
 
 
 def _interval(record: Record) -> str:

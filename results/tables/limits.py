@@ -84,5 +84,5 @@ def _names(models: Sequence[Measured]) -> list[str]:
 
 
 def _number(record: Record) -> str:
-    metric = base.find(record.metric)
-    return f"{record.value:.{metric.num_digits}f}{f' {metric.unit}' if metric.unit else ''}"
+    assert record.value is not None
+    return base.find(record.metric).shown(record.value)

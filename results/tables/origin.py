@@ -16,8 +16,7 @@ def of_record(label: str, record: Record) -> Origin:
     if record.checkpoint is not None:
         checkpoint = f"{record.checkpoint}, {record.clips_seen or 0:,} clips seen"
     if record.samples is not None:
-        assert record.sampler is not None  # a record that names its samples names its sampler
-        samples = f"{record.samples}: {wording.SAMPLERS[record.sampler]}, {record.num_steps} steps, seed {record.seed}"
+        samples = f"{record.samples}: {wording.way(record.sampler, record.num_steps)}, seed {record.seed}"
     facts = [
         ("Run", record.run), ("Checkpoint", checkpoint), ("Samples", samples),
         ("Protocol", f"{record.protocol}: {', '.join(counts)}"),

@@ -34,8 +34,7 @@ class Column:
     @property
     def name(self) -> str:
         """The metric's name and its unit."""
-        metric = base.find(self.metric)
-        return f"{metric.label}{f' ({metric.unit})' if metric.unit else ''}"
+        return base.find(self.metric).title
 
     @property
     def arrow(self) -> str:
@@ -45,7 +44,7 @@ class Column:
     @property
     def label(self) -> str:
         """The metric's name, its unit and the arrow to better values."""
-        return f"{self.name} {self.arrow}"
+        return base.find(self.metric).heading
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,18 @@ def measured(made_up):
     return made_up
 
 
+def in_browser(file, pattern, option):
+    """What a page has written into itself in headless Chromium."""
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", option,
+         f"--user-data-dir={file.parent / 'profile'}", "--virtual-time-budget=4000", f"file://{file}"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    found = re.search(pattern, done.stdout)
+    assert found, done.stdout[-500:] + done.stderr[-500:]
+    return found
+
+
 def compare(run):
     return load("compare")(run.config, run.partition)
 
@@ -144,13 +156,7 @@ def test_many_rows_scroll_below_their_header_and_are_found_by_name(measured, tmp
     compare(measured)
     html = (measured.root / "comparison" / "index.html").read_text()
     (tmp_path / "page.html").write_text(html.replace("</body>", f"{FIND}</body>"))
-    done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--window-size=1280,800",
-         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=2000", f"file://{tmp_path / 'page.html'}"],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    found = re.search(r"<title>(\[.*\])</title>", done.stdout)
-    assert found, done.stdout[-500:] + done.stderr[-500:]
+    found = in_browser(tmp_path / "page.html", r"<title>(\[.*\])</title>", "--window-size=1280,800")
     num_rows = html.count("<tr ") - html.count('<tr class="heads">') + html.count('<tr><th scope="row">')
     assert json.loads(found[1]) == [300, 0, 1, num_rows, 2, f"2 of {num_rows} rows"]
 
@@ -168,13 +174,7 @@ def test_the_page_fits_a_phone_and_asks_for_nothing(measured, tmp_path):
     frame = '<iframe src="page.html" width="390" height="900" onload="setTimeout(() => document.body.append(' \
         'document.querySelector(`iframe`).contentDocument.title), 50)"></iframe>'  # fmt: skip
     (tmp_path / "phone.html").write_text(f"<body>{frame}</body>")
-    done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom",
-         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", f"file://{tmp_path / 'phone.html'}"],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    found = re.search(r"\[(\d+),(\d+),(\d+)\]", done.stdout)
-    assert found, done.stdout[-500:] + done.stderr[-500:]
+    found = in_browser(tmp_path / "phone.html", r"\[(\d+),(\d+),(\d+)\]", "--allow-file-access-from-files")
     scroll_px, width_px, num_buttons = map(int, found.groups())
     assert scroll_px <= width_px <= 390
     assert num_buttons > 6

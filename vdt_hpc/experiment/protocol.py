@@ -13,11 +13,12 @@ from pydantic import Field, model_validator
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import strict
 from vdt_hpc.experiment.config import EvaluateConfig
+from vdt_hpc.experiment.paths import checkout
 from vdt_hpc.experiment.sample_counts import SampleCounts, spread
 from vdt_hpc.experiment.section import PositiveInt, Section
 from vdt_hpc.experiment.tasks_config import TaskName
 
-FOLDER = Path(__file__).parents[2] / "configs" / "protocol"
+FOLDER = checkout() / "configs" / "protocol"
 
 
 class Protocol(Section):
@@ -88,6 +89,20 @@ class Protocol(Section):
 def own(config: EvaluateConfig) -> Protocol:
     """The protocol that a run has of itself: its metrics on all that it sampled."""
     return Protocol(name=config.protocol, title="all that was sampled", clips="sampled", metrics=config.metrics)
+
+
+def of_run(config: EvaluateConfig) -> list[Protocol]:
+    """The run's own, then those that it names.
+
+    Raises:
+        UserError: one is unknown or damaged.
+    """
+    return [own(config), *map(load, config.protocols)]
+
+
+def plain_name(metric: str) -> str:
+    """The metric that is measured, whatever several trajectories then make of it: `ssim` of `ssim:best`."""
+    return metric.partition(":")[0]
 
 
 def load(name: str) -> Protocol:

@@ -27,9 +27,8 @@ def look_at_protocols(where: Surroundings) -> Iterator[Finding]:
 
 def look_at_metric_weights(where: Surroundings) -> Iterator[Finding]:
     """Whether every metric can be computed."""
-    evaluate = where.config.evaluate
-    protocols = [protocol.own(evaluate), *map(protocol.load, evaluate.protocols)]
-    named = [metric.partition(":")[0] for one in protocols for metric in one.metrics]
+    protocols = protocol.of_run(where.config.evaluate)
+    named = [protocol.plain_name(metric) for one in protocols for metric in one.metrics]
     for metric in dict.fromkeys(named):
         needed = weights.OF_METRICS.get(metric)
         if needed is None:
