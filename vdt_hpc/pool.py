@@ -30,6 +30,8 @@ def worker_processes(num_workers: int) -> Iterator[ProcessPoolExecutor]:
     """
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_worker)
+    ended = threading.Event()
+    threading.Thread(target=_watch, args=(pool, ended), daemon=True).start()
     try:
         yield pool
     except BrokenProcessPool:
@@ -37,7 +39,25 @@ def worker_processes(num_workers: int) -> Iterator[ProcessPoolExecutor]:
             "a worker process was killed, perhaps for want of memory; run the same command again to go on"
         ) from None
     finally:
+        ended.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _watch(pool: ProcessPoolExecutor, ended: threading.Event) -> None:
+    """Break a pool one of whose workers died in the middle of handing over a result.
+
+    The executor then waits for the rest for ever: others hold the pipe open, this process among them. Python has no
+    public way to that pipe.
+    """
+    while not ended.wait(1.0):
+        workers = list((pool._processes or {}).values())
+        if any(worker.exitcode is not None for worker in workers):
+            if ended.wait(2.0):  # mostly, the executor has noticed
+                return
+            for worker in workers:
+                worker.kill()
+            pool._result_queue._writer.close()  # type: ignore[attr-defined]
+            return
 
 
 def _begin_worker() -> None:

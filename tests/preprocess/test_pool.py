@@ -4,12 +4,15 @@ import os
 import signal
 import subprocess
 import time
+from multiprocessing import connection
 from pathlib import Path
 
 import pytest
 
 from preprocess import streets
+from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import paths_for
+from vdt_hpc.pool import worker_processes
 
 SETTINGS = {"num_train_clips": 6, "num_val_clips": 1, "num_test_clips": 1, "frame_width_px": 64, "frame_height_px": 32}
 
@@ -69,3 +72,22 @@ def test_a_killed_worker_is_one_line_and_the_next_start_goes_on(at_work):
     )
     wait_for_end_of(workers)
     assert streets.run(run.config, run.partition).complete
+
+
+def die_while_handing_over():
+    """Half of the result gets into the pipe."""
+
+    def send_half(self, content, write=None):
+        os.write(self.fileno(), bytes(content)[: len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    connection.Connection._send = send_half
+    return b"x" * 1000
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_dies_while_it_hands_over_a_result_is_one_line():
+    with pytest.raises(UserError, match="a worker process was killed"), worker_processes(2) as pool:
+        results = [pool.submit(time.sleep, 0), pool.submit(die_while_handing_over), pool.submit(time.sleep, 600)]
+        for result in results:
+            result.result()
