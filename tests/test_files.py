@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -25,6 +26,25 @@ def test_a_failure_leaves_the_old_file_and_no_rubbish(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_small_file_takes_away_what_killed_writers_of_it_left(tmp_path):
+    for name in (".x.json.gpu1-7.tmp", ".x.json.gpu1.example.org-8.tmp", ".y.json.gpu1-7.tmp"):
+        (tmp_path / name).write_text("half")
+    files.write_json(tmp_path / "x.json", {"a": 1})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".y.json.gpu1-7.tmp", "x.json"]
+
+
+def test_many_writers_of_one_small_file_all_finish(tmp_path):
+    program = (
+        "import pathlib, sys; from vdt_hpc import files\n"
+        "for n in range(300): files.write_text(pathlib.Path(sys.argv[1]), sys.argv[2] * 5000)"
+    )
+    path = tmp_path / "x.txt"
+    writers = [subprocess.Popen([sys.executable, "-c", program, str(path), letter]) for letter in "abcd"]
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0, 0, 0]
+    assert path.read_text() in {letter * 5000 for letter in "abcd"}
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -14,6 +15,9 @@ from typing import Any
 from vdt_hpc.errors import UserError
 
 Json = dict[str, Any]
+
+_MOST_ATTEMPTS = 100
+"""How often a small file is written again after another writer of it has finished first."""
 
 
 @contextlib.contextmanager
@@ -103,9 +107,21 @@ def write_json(path: Path, content: Json) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, finished by rename."""
-    with finish(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write a text file, finished by rename; what killed writers of the same file left unfinished is removed.
+
+    A writer that is alive may lose its temporary file so. It writes again: each loss means that another has finished.
+    """
+    for attempts_left in reversed(range(_MOST_ATTEMPTS)):
+        try:
+            with finish(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            break
+        except FileNotFoundError:
+            if not attempts_left:
+                raise
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):  # gone, or of a user whose files are not ours to remove: it means nothing
+            leftover.unlink()
 
 
 def read_json(path: Path) -> Json:
