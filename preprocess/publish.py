@@ -28,8 +28,6 @@ def publish(
     Raises:
         UserError: a shard does not hold the clips that it was planned for; it is named.
     """
-    for leftover in folder.glob(".*.h5.*.tmp"):  # of encodes that were killed
-        leftover.unlink(missing_ok=True)
     described, notes = [], []
     with Progress("look at shards", len(plans), "shards") as progress:
         for plan in plans:

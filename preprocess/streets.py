@@ -13,7 +13,7 @@ from pathlib import Path
 
 from preprocess.street_clips import SETTINGS, ClipOrder, make_clip
 from preprocess.street_scene import RENDERER
-from vdt_hpc import dist, files
+from vdt_hpc import dist, files, unfinished
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import SPLITS, RunConfig
 from vdt_hpc.experiment.data_config import StreetsConfig
@@ -48,8 +48,8 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     if not all(order.is_done() for order in orders):
         reason = f"stopped by {stop.reason}" if stop else "other tasks are still at work"
         return StageResult(f"streets: {reason}", complete=not stop, outputs={"frames": str(folder)})
-    for leftover in folder.glob("*/**/.*.tmp"):  # of runs that were killed
-        leftover.unlink(missing_ok=True)
+    for inside in folder.glob("*/**/"):
+        unfinished.sweep(inside)
     files.write_json(folder / STREETS_COMPLETE, {"num_clips": len(orders), "settings": settings})
     return StageResult(f"streets: {total}", outputs={"frames": str(folder)})
 

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
-from vdt_hpc import files
+from vdt_hpc import files, unfinished
 from vdt_hpc.errors import UserError
 
 
@@ -29,11 +31,52 @@ def test_a_failure_leaves_the_old_file_and_no_rubbish(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_small_file_takes_away_what_killed_writers_of_it_left(tmp_path):
-    for name in (".x.json.gpu1-7.tmp", ".x.json.gpu1.example.org-8.tmp", ".y.json.gpu1-7.tmp"):
-        (tmp_path / name).write_text("half")
+def killed_writer_of(path):
+    """The temporary file of a process that was killed while it wrote `path`."""
+    program = (
+        "import os, pathlib, signal, sys; from vdt_hpc import files\n"
+        "with files.finish(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    (left,) = path.parent.glob(f".{path.name}.*.tmp")
+    return left
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_small_file(tmp_path):
+    left = killed_writer_of(tmp_path / "part-00000.h5")
+    assert left.exists()
     files.write_json(tmp_path / "x.json", {"a": 1})
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".y.json.gpu1-7.tmp", "x.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_what_a_killed_writer_of_another_machine_left_goes_when_it_is_old(tmp_path):
+    left = killed_writer_of(tmp_path / "part-00000.h5")
+    folder = tmp_path / left.name.replace("part-00000.h5", "export").replace(socket.gethostname(), "gpu1.example.org")
+    elsewhere = tmp_path / left.name.replace(socket.gethostname(), "gpu1.example.org")
+    left.rename(elsewhere)
+    folder.mkdir()
+    (folder / "x").touch()
+    unfinished.sweep(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([elsewhere, folder])
+    for path in (elsewhere, folder):
+        os.utime(path, (time.time() - 3600,) * 2)
+    unfinished.sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [folder]  # something in it is new
+    os.utime(folder / "x", (time.time() - 3600,) * 2)
+    unfinished.sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_being_written_stays_and_so_do_other_names(tmp_path):
+    (tmp_path / ".clips-000000300.000002.tmp").mkdir()
+    with files.finish(tmp_path / "slow.txt") as temporary:
+        temporary.write_text("half")
+        os.utime(temporary, (0, 0))
+        program = "import pathlib, sys; from vdt_hpc import files; files.write_text(pathlib.Path(sys.argv[1]), '')"
+        subprocess.run([sys.executable, "-c", program, str(tmp_path / "x.txt")], check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {".clips-000000300.000002.tmp", "slow.txt", "x.txt"}
 
 
 def test_many_writers_of_one_small_file_all_finish(tmp_path):
@@ -95,6 +138,19 @@ def test_sha256(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"abc")
     assert files.sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_place_that_cannot_be_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for path, why in (
+        (tmp_path / "file" / "x.txt", "File exists"),
+        (tmp_path / "file" / "deep" / "x.txt", "Not a directory"),
+        (tmp_path / "folder", "Is a directory"),
+        (tmp_path / ("x" * 300), "File name too long"),
+    ):
+        with pytest.raises(UserError, match=f"{why}; choose another place or name"):
+            files.write_text(path, "text")
 
 
 @pytest.fixture

@@ -2,22 +2,18 @@
 
 import contextlib
 import errno
-import glob
 import hashlib
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vdt_hpc import unfinished
 from vdt_hpc.errors import UserError
 
 Json = dict[str, Any]
-
-_MOST_ATTEMPTS = 100
-"""How often a small file is written again after another writer of it has finished first."""
 
 
 @contextlib.contextmanager
@@ -37,7 +33,7 @@ def finish(path: Path) -> Iterator[Path]:
 def finish_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """As `finish`, for several files of one folder: each is written and flushed before the first is renamed."""
     folder = paths[0].parent
-    temporaries = [_temporary(path) for path in paths]
+    temporaries = [unfinished.name_for(path) for path in paths]
     with explained(paths[0]):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -54,13 +50,13 @@ def finish_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
 
 @contextlib.contextmanager
 def finish_folder(path: Path, replace: bool = False) -> Iterator[Path]:
-    """As `finish`, for a whole folder; every file in it is flushed before the rename.
+    """As `finish`, for a whole folder; every file in it is flushed before the rename. Killed writers' leftovers go.
 
     Args:
         path: a folder that does not exist yet, or is empty.
         replace: what has the name already moves aside right before the rename, and is removed after it.
     """
-    temporary, aside = _temporary(path), path.with_name(f".{path.name}.replaced")
+    temporary, aside = unfinished.name_for(path), path.with_name(f".{path.name}.replaced")
     with explained(path):
         try:
             temporary.mkdir(parents=True)
@@ -78,6 +74,7 @@ def finish_folder(path: Path, replace: bool = False) -> Iterator[Path]:
             if aside.exists() and not path.exists():  # the rename has failed
                 os.replace(aside, path)
         shutil.rmtree(aside, ignore_errors=True)
+    unfinished.sweep(path.parent)
 
 
 def flush(path: Path) -> None:
@@ -107,21 +104,13 @@ def write_json(path: Path, content: Json) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, finished by rename; what killed writers of the same file left unfinished is removed.
+    """Write a text file, finished by rename, and remove what killed writers left unfinished in its folder.
 
-    A writer that is alive may lose its temporary file so. It writes again: each loss means that another has finished.
+    Whatever fills a folder ends with a small file in it that says so; no folder keeps such leftovers for long.
     """
-    for attempts_left in reversed(range(_MOST_ATTEMPTS)):
-        try:
-            with finish(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-            break
-        except FileNotFoundError:
-            if not attempts_left:
-                raise
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with contextlib.suppress(OSError):  # gone, or of a user whose files are not ours to remove: it means nothing
-            leftover.unlink()
+    with finish(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    unfinished.sweep(path.parent)
 
 
 def read_json(path: Path) -> Json:
@@ -185,10 +174,6 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
-
-
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn what a user can mend of an OSError into one line; `path` is what is being written.
@@ -204,6 +189,8 @@ def explained(path: Path) -> Iterator[None]:
             raise UserError(f"the disk is full: cannot write {path}; free some space and run this again") from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise UserError(f"cannot write {path}: {error.strerror}; choose a root that you may write to") from None
+        if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG):
+            raise UserError(f"cannot write {path}: {error.strerror}; choose another place or name") from None
         raise
 
 

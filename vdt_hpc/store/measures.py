@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from vdt_hpc import files
+from vdt_hpc import files, unfinished
 from vdt_hpc.errors import UserError
 
 FloatArray = npt.NDArray[np.float64]
@@ -107,9 +107,9 @@ class Measures:
         return _padded(clips)
 
     def remove_leftovers(self) -> None:
-        """Remove what killed tasks left unfinished; for whoever has found every part measured."""
-        for leftover in self._folder.rglob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+        """Remove what killed tasks left unfinished."""
+        for inside in self._folder.glob("*/"):
+            unfinished.sweep(inside)
 
     def _path(self, subject: str, metric: str, part: int) -> Path:
         return self._folder / subject / f"{metric}-{part:05d}.h5"
