@@ -22,6 +22,11 @@ HOME = Path(__file__).parents[1]
         (["train", "optim.lrr=1"], {}, "unknown field optim.lrr; did you mean lr?"),
         (["train", "--paralel"], {}, "unrecognized arguments: --paralel; see --help"),
         (["train"], {"run": "/nowhere/run.yaml"}, "cannot read /nowhere/run.yaml: No such file"),
+        (
+            ["index", "data.dataset=../../elsewhere"],
+            {},
+            "override 'data.dataset=../../elsewhere': data.dataset is '../../",
+        ),
     ],
 )
 def test_mistakes_on_the_command_line(command_line, words, options, said):

@@ -71,6 +71,8 @@ def test_a_wrong_type_names_field_value_and_expected_type(write):
         ("optim=3", "optim is 3"),
         ("name=latents", "choose another"),
         ("name=../escape", "name is '../escape'"),
+        ("data.dataset=/tmp/elsewhere", "data.dataset is '/tmp/elsewhere'"),
+        ("data.dataset=../../elsewhere", "data.dataset is '../../elsewhere'"),
         ("data.frame_height_px=100", "multiple of 16"),
         ("sample.tasks=[]", "at least one task"),
         ("model.num_frames=31", "larger than data.frames_per_clip"),

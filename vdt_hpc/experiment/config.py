@@ -7,7 +7,7 @@ out of its signature (see `signature.py`).
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from vdt_hpc.experiment import window_plan
 from vdt_hpc.experiment.data_config import (
@@ -22,6 +22,7 @@ from vdt_hpc.experiment.section import (
     HOW,
     OPTION,
     WHERE,
+    FolderName,
     Fraction,
     NonNegativeFloat,
     NonNegativeInt,
@@ -120,7 +121,7 @@ class EvaluateConfig(Section):
 class RunConfig(Section):
     """One experiment: what to compute, never where."""
 
-    name: Annotated[str, WHERE, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)] = "cityscapes"
+    name: Annotated[FolderName, WHERE] = "cityscapes"
     """Name of the run's directory under the root."""
     seed: NonNegativeInt = 0
     """Seed of the weights and of every example."""

@@ -8,6 +8,7 @@ from vdt_hpc.experiment.section import (
     HOW,
     OPTION,
     WHERE,
+    FolderName,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -19,8 +20,8 @@ from vdt_hpc.experiment.section import (
 class DataConfig(Section):
     """Which clips, and how their frames become squares of pixels."""
 
-    dataset: str = "cityscapes"
-    """Name of the data set in tables; results are compared only within one name."""
+    dataset: FolderName = "cityscapes"
+    """Name of the data set in tables and of its folders under the root; results are compared only within one name."""
     source: Literal["cityscapes", "clips", "videos"] = "cityscapes"
     """`cityscapes`: frames named and laid out as in leftImg8bit_sequence. `clips`: folders of images, one folder per
     clip or longer film. `videos`: video files."""

@@ -1,19 +1,19 @@
 """Where to compute: the typed partition, and the batch plan that follows from a run and a partition."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import BatchConfig
-from vdt_hpc.experiment.section import NonNegativeInt, PositiveFloat, PositiveInt, Section
+from vdt_hpc.experiment.section import FolderName, NonNegativeInt, PositiveFloat, PositiveInt, Section
 
 
 class Partition(Section):
     """One place to run: a Slurm partition as this site has it, or this machine."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: FolderName
     """Name of the profile, as in `--partition NAME`."""
     executor: Literal["slurm", "local"] = "slurm"
     """`slurm`: submit with sbatch. `local`: real processes on this machine, no queue."""
