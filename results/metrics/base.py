@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from results.frechet import frechet
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.metric_names import WORDS
 from vdt_hpc.experiment.weights import MetricWeights
 from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.quality.weights import reason_if_missing, sha256_of
@@ -150,18 +151,11 @@ def find(name: str) -> FrameMetric | SetMetric:
     assert isinstance(metric, (FrameMetric, SetMetric)) and metric.name == plain, module
     if not over:
         return metric
-    known = WORDS[type(metric)]
+    known = WORDS[type(metric).__name__]
     if over not in known:
         raise UserError(f"unknown metric {name!r}: after the colon, {plain} takes {' or '.join(known)}")
     label = f"{metric.label}, {known[over]}"
     return replace(metric, name=name, label=label, over=cast(Over, over))
-
-
-WORDS: dict[type, dict[str, str]] = {
-    FrameMetric: {"mean": "mean of trajectories", "best": "best trajectory"},
-    SetMetric: {"mean": "mean of trajectories", "pooled": "trajectories pooled"},
-}
-"""What may stand after the colon, and how tables say it."""
 
 
 def bootstrap(values: npt.ArrayLike, num_resamples: int = 1000, seed: int = 0) -> tuple[float, float] | None:

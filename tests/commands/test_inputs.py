@@ -224,6 +224,16 @@ def test_weights_of_metrics(new_run, tmp_path, monkeypatch):
     assert found["fvd-16-14"].level == found["lpips-vgg"].level == "warning"
 
 
+def test_metrics_that_there_are_not(new_run):
+    found = look_here(new_run(evaluate={"metrics": ["sim", "psnr:bset", "ssim:best", "fvd:best"]}), "evaluate")
+    assert faults(found) >= {"sim", "psnr:bset", "fvd:best"}
+    assert "ssim:best" not in found
+    assert found["sim"].message.startswith("unknown metric 'sim': there is no results/metrics/sim.py; there are fvd, ")
+    assert "unknown metric 'psnr:bset': after the colon, psnr takes best or mean" in found["psnr:bset"].message
+    assert "unknown metric 'fvd:best': after the colon, fvd takes mean or pooled" in found["fvd:best"].message
+    assert faults(look_here(new_run(), "evaluate")).isdisjoint({"fvd", "ssim", "psnr", "lpips"})
+
+
 def test_protocols_that_the_samples_to_come_do_not_serve(new_run):
     evaluate = {"protocols": ["full1525", "quick"]}
     run = new_run(evaluate=evaluate, sample={"num_clips": 2, "tasks": ["prediction"]})

@@ -1,5 +1,6 @@
 """Metrics as objects: what they state, what they lack, and LPIPS of a clip."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 from results.metrics import base
 from tests.quality.made_alexnet import alexnet
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment import metric_names
 from vdt_hpc.experiment.weights import OF_METRICS
 from vdt_hpc.quality.perception import open_lpips
 from vdt_hpc.quality.pixels import Pixels
@@ -44,6 +46,24 @@ def test_the_login_node_knows_what_every_metric_needs():
     names = [path.stem.replace("_", "-") for path in Path(base.__file__).parent.glob("[!_]*.py") if path.stem != "base"]
     assert {"lpips-vgg", "fvd-16-14"} < set(names)
     assert {name: needed for name in names if (needed := base.find(name).needs)} == OF_METRICS
+
+
+@pytest.mark.parametrize("word", ["", ":mean", ":best", ":pooled", ":bset"])
+@pytest.mark.parametrize(
+    "name", [*OF_METRICS, "ssim", "psnr", "ssim-grey", "psnr-lab", "ssim-lab", "jedi", "ssim_grey"]
+)
+def test_the_login_node_knows_which_metrics_there_are(name, word):
+    with contextlib.nullcontext() if is_known(name + word) else pytest.raises(UserError, match="unknown metric"):
+        metric_names.require(name + word)
+
+
+def is_known(name):
+    """As the metrics themselves say."""
+    try:
+        base.find(name)
+    except (UserError, AssertionError):
+        return False
+    return True
 
 
 @pytest.mark.parametrize(("name", "file"), [("lpips", "alexnet-owt-7be5be79.pth"), ("fvd", "i3d_torchscript.pt")])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vdt_hpc.cluster import snapshot
 from vdt_hpc.commands.checks.findings import Finding, fault, ok
-from vdt_hpc.commands.checks.measuring import look_at_metric_weights, look_at_protocols
+from vdt_hpc.commands.checks.measuring import look_at_metrics, look_at_protocols
 from vdt_hpc.commands.checks.surroundings import Look, Surroundings
 from vdt_hpc.commands.words import amount
 from vdt_hpc.errors import UserError
@@ -211,7 +211,7 @@ NEEDS: dict[str, tuple[Look, ...]] = {
     "verify": (look_at_latents,),  # frames and autoencoder that are not here leave a part unchecked, which it says
     "train": (look_at_latents, look_at_initial_weights),
     "sample": (look_at_checkpoint, look_at_latents, look_at_autoencoder, look_at_protocols),
-    "evaluate": (look_at_samples, look_at_latents, look_at_autoencoder, look_at_metric_weights),
+    "evaluate": (look_at_samples, look_at_latents, look_at_autoencoder, look_at_metrics),
     "report": (look_at_records,),
     "compare": (),
 }

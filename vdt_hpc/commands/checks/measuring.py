@@ -3,10 +3,10 @@
 import contextlib
 from collections.abc import Iterator
 
-from vdt_hpc.commands.checks.findings import Finding, ok, warning
+from vdt_hpc.commands.checks.findings import Finding, fault, ok, warning
 from vdt_hpc.commands.checks.surroundings import Surroundings
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment import protocol, weights
+from vdt_hpc.experiment import metric_names, protocol, weights
 from vdt_hpc.store.frames_index import read_counts
 from vdt_hpc.store.manifest import read_manifest
 
@@ -25,11 +25,15 @@ def look_at_protocols(where: Surroundings) -> Iterator[Finding]:
             yield ok(subject, "the samples to come serve it")
 
 
-def look_at_metric_weights(where: Surroundings) -> Iterator[Finding]:
-    """Whether every metric can be computed."""
-    protocols = protocol.of_run(where.config.evaluate)
-    named = [protocol.plain_name(metric) for one in protocols for metric in one.metrics]
-    for metric in dict.fromkeys(named):
+def look_at_metrics(where: Surroundings) -> Iterator[Finding]:
+    """Whether there is every metric that the tables to come name, and the weights that it needs."""
+    named = dict.fromkeys(name for one in protocol.of_run(where.config.evaluate) for name in one.metrics)
+    for name in named:
+        try:
+            metric_names.require(name)
+        except UserError as error:
+            yield fault(name, str(error))
+    for metric in dict.fromkeys(map(protocol.plain_name, named)):
         needed = weights.OF_METRICS.get(metric)
         if needed is None:
             continue
