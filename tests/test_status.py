@@ -352,7 +352,7 @@ def test_a_damaged_run_hides_no_other(root, stand_in, show):
     shown = show(code=2)
     assert "2 running, 1 pending, 2 unreadable" in shown
     told = "".join(shown.split())
-    assert "config.yamlisnotYAML" in told
+    assert "config.yaml:1:cannotreadthisasYAML:" in told
     assert "5_0_outcome.jsonisdamaged" in told
     assert show("done", code=2).startswith("done: unreadable: ")
 

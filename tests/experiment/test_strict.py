@@ -100,6 +100,85 @@ def test_files_that_are_no_configuration(write, text):
     assert "run.yaml" in complaint(write(text))
 
 
+@pytest.mark.parametrize("date", ["2026-11-25", "2026-13-45", "2026-11-25 12:00:00"])
+def test_what_looks_like_a_date_is_text(write, date):
+    assert strict.load(RunConfig, write(f"data:\n  root: {date}\n")).data.root == date
+    assert strict.load(RunConfig, write(""), [f"data.root={date}"]).data.root == date
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("!!set {a}", "tag:yaml.org,2002:set"),
+        ("!!binary aGVsbG8=", "tag:yaml.org,2002:binary"),
+        ("!!timestamp 2026-13-45", "tag:yaml.org,2002:timestamp"),
+        ("!!python/object:os.system {}", "python/object"),
+        ("{? [a, b] : 1}", "a name is text, no list and no section"),
+        ("{a: 1, a: 2}", "a is given twice"),
+        ("&a {x: *a}", "more than 20 sections or lists in each other"),
+        ("[" * 3000 + "]" * 3000, "more than 20 sections or lists in each other"),
+        ("[" * 300 + "]" * 300, "more than 20 sections or lists in each other"),
+        ("!!int a", "'a' cannot be read as int"),
+        ("0x" + "f" * 9000, "cannot be read as int"),
+        ("!!bool maybe", "'maybe' cannot be read as bool"),
+        ('"\\ud800"', "cannot be read as str"),
+        ("]", "but found ']'"),
+        ("a\0b", "unacceptable character"),
+    ],
+)
+def test_values_that_cannot_be_read(write, value, words):
+    path = write(f"name: x\ndata:\n  root: {value}\n")
+    said = complaint(path)
+    assert words in said
+    assert said.startswith((f"{path}:3: cannot read this as YAML: ", f"{path}: cannot read this as YAML: "))
+    override = f"data.root={value}"
+    said = complaint(write(""), override)
+    assert said.startswith(f"cannot read the value in the override {override!r}: ")
+    assert said.endswith("; quote it as YAML") and words in said
+
+
+@pytest.mark.parametrize("content", [b"name: x\nseed: caf\xe9\n", b"name: x\n\xff\xfe", "name: x\n".encode("utf-16")])
+def test_files_that_are_no_utf8(tmp_path, content):
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content)
+    line = 2 if content.startswith(b"name") else 1
+    assert complaint(path) == f"{path}:{line}: this is no text in UTF-8; save the file as that"
+
+
+def test_names_are_text_whatever_they_look_like(write):
+    path = write("name: x\n1: 2\n")
+    assert complaint(path).startswith(f"{path}:2: unknown field 1; known: name, seed")
+    assert "unknown field yes" in complaint(write("yes: 1\n"))
+
+
+def test_values_that_are_said_once_and_merged(write):
+    config = strict.load(RunConfig, write("data: &d {root: x}\nautoencoder: {source: &s here}\ninit: {from: *s}\n"))
+    assert (config.data.root, config.init.from_) == ("x", "here")
+    path = write("sample: {also: [&a {sampler: ddpm, num_steps: 5}, {<<: *a, num_steps: 6}]}\n")
+    assert [way.num_steps for way in strict.load(RunConfig, path).sample.also] == [5, 6]
+
+
+@pytest.mark.parametrize("preset", ["[VDT-L/2]", "{a: 1}", "3"])
+def test_a_preset_of_another_kind(write, preset):
+    assert "model.preset is " in complaint(write(""), f"model.preset={preset}")
+
+
+def test_an_override_is_blamed_for_what_it_brings(write):
+    path = write("optim:\n  lr: 1\nsample:\n  also:\n  - {sampler: ddim, num_steps: 3}\n")
+    assert complaint(path, "foo.bar=1").startswith("override 'foo.bar=1': unknown field foo; known: ")
+    said = complaint(path, "model.num_frames=40", "seed=1")
+    assert said.startswith(f"{path} with override 'model.num_frames=40', override 'seed=1': model.num_frames is larger")
+    said = complaint(path, "model.width=6", "model.num_heads=4")
+    assert said.startswith("override 'model.width=6', override 'model.num_heads=4': model: width 6 must be a multiple")
+    said = complaint(path, "sample.also=[{sampler: dim, num_steps: 3}]")
+    assert said.startswith("override 'sample.also=[{sampler: dim, num_steps: 3}]': sample.also.0.sampler is 'dim'")
+    path.write_text("name: x\noptim: {lr: 1}\nmodel:\n  depth: 3\n")
+    assert complaint(path, "model.width=6").startswith(f"{path}:3 with override 'model.width=6': model: width 6 must")
+    assert complaint(path, "model.width=6", "model={depth: 0}").startswith(
+        "override 'model={depth: 0}': model.depth is 0"
+    )
+
+
 def test_a_missing_file(tmp_path):
     assert "No such file" in complaint(tmp_path / "run.yaml")
 

@@ -44,9 +44,9 @@ class ModelConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _from_preset(cls, tree: Any) -> Any:
-        if not isinstance(tree, dict) or tree.get("preset") not in PRESETS:
+        preset = tree.get("preset") if isinstance(tree, dict) else None
+        if not isinstance(preset, str) or preset not in PRESETS:
             return tree
-        preset = tree["preset"]
         for name, value in PRESETS[preset].items():
             if tree.get(name, value) != value:
                 raise ValueError(

@@ -1,34 +1,46 @@
-"""YAML into typed sections: strict about names and types, with the file and the line in every complaint."""
+"""YAML into typed sections: strict about names and types, with the place in every complaint."""
 
 import difflib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment import yaml_tree
+from vdt_hpc.experiment.yaml_tree import Location, Tree
 
-Tree = dict[str, Any]
-Location = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-4` as a number (YAML 1.1 demands a dot) and refuses a key given twice."""
+@dataclass(frozen=True)
+class _Places:
+    """Where the values of a tree came from."""
 
+    origin: str
+    """Of all that has no place of its own."""
+    lines: dict[Location, str]
+    """File and line, by location."""
+    overrides: dict[Location, str]
+    """The override that has set a value and all that is in it, by location."""
 
-_Loader.yaml_implicit_resolvers = {  # a copy: the resolvers of SafeLoader itself are shared by every user of yaml
-    first: list(resolvers) for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+    def of(self, location: Location) -> str:
+        """Where a value came from; of a section that is wrong as a whole also the overrides of what is in it."""
+        known = {**self.lines, **self.overrides, (): self.origin}
+        own = next(known[location[:end]] for end in range(len(location), -1, -1) if location[:end] in known)
+        inner = ", ".join(place for other, place in self.overrides.items() if location in _around(other))
+        return f"{own} with {inner}" if inner and location in known else inner or own
+
+    def replace(self, location: Location, override: str) -> None:
+        """Note that an override has replaced what was at a location."""
+        for places in (self.lines, self.overrides):
+            for other in [each for each in places if each == location or location in _around(each)]:
+                del places[other]
+        self.overrides[location] = f"override {override!r}"
 
 
 def load(model: type[Model], path: Path, overrides: Sequence[str] = ()) -> Model:
@@ -36,62 +48,53 @@ def load(model: type[Model], path: Path, overrides: Sequence[str] = ()) -> Model
 
     Raises:
         UserError: the file is missing or no YAML, a key is unknown (the nearest name is given), or a value has the
-            wrong type; with file and line where the value came from the file.
+            wrong type; with the file and line, or the override, that the value came from.
     """
-    tree, lines = _read(path)
-    where = {location: f"{path}:{line}" for location, line in lines.items()}
+    tree, places = _read(path)
     for override in overrides:
-        location = _apply(tree, override)
-        where[location] = f"override {override!r}"
-    return validate(model, tree, where, str(path))
+        places.replace(_apply(tree, override), override)
+    return _validate(model, tree, places)
 
 
-def validate(model: type[Model], tree: Tree, where: dict[Location, str] | None = None, origin: str = "config") -> Model:
-    """Validate a tree of plain values; complaints name the place where the value came from.
+def validate(model: type[Model], tree: Tree, origin: str = "config") -> Model:
+    """Validate a tree of plain values; complaints name where it came from.
 
     Raises:
         UserError: as `load`.
     """
+    return _validate(model, tree, _Places(origin, {}, {}))
+
+
+def _validate(model: type[Model], tree: Tree, places: _Places) -> Model:
     try:
         return model.model_validate_json(json.dumps(tree))  # JSON mode: strict types, but lists may become tuples
     except ValidationError as error:
-        complaints = [_complaint(model, fault, where or {}, origin) for fault in error.errors()]
-        raise UserError("; ".join(complaints)) from None
+        raise UserError("; ".join(_complaint(model, fault, places) for fault in error.errors())) from None
 
 
-def _read(path: Path) -> tuple[Tree, dict[Location, int]]:
+def _read(path: Path) -> tuple[Tree, _Places]:
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        lines: dict[Location, int] = {}
-        if node is None:
-            return {}, lines
-        _note_lines(node, (), lines, path)
-        tree = loader.construct_document(node)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        tree, lines = yaml_tree.parse(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}:{line}: this is no text in UTF-8; save the file as that") from None
+    except yaml_tree.NotRead as error:
+        place = f"{path}:{error.line}" if error.line else str(path)
+        raise UserError(f"{place}: cannot read this as YAML: {error}") from None
+    if tree is None:
+        tree = {}
     if not isinstance(tree, dict):
         raise UserError(f"{path}: expected sections and fields, found {_kind(tree)}")
-    return tree, lines
+    return tree, _Places(str(path), {location: f"{path}:{line}" for location, line in lines.items()}, {})
 
 
-def _note_lines(node: yaml.Node, location: Location, lines: dict[Location, int], path: Path) -> None:
-    lines[location] = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise UserError(f"{path}:{key.start_mark.line + 1}: {key.value} is given twice")
-            seen.add(key.value)
-            _note_lines(value, (*location, key.value), lines, path)
-            lines[(*location, key.value)] = key.start_mark.line + 1
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            _note_lines(value, (*location, index), lines, path)
+def _around(location: Location) -> set[Location]:
+    """Locations of the sections that a value is in, and of the whole."""
+    return {location[:end] for end in range(len(location))}
 
 
 def _apply(tree: Tree, override: str) -> Location:
@@ -99,9 +102,9 @@ def _apply(tree: Tree, override: str) -> Location:
     if not equals or not all(re.fullmatch(r"\w+", part) for part in dotted.split(".")):
         raise UserError(f"cannot read the override {override!r}: write section.field=value")
     try:
-        value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
-        raise UserError(f"cannot read the value in the override {override!r}: quote it as YAML") from None
+        value, _ = yaml_tree.parse(text)
+    except yaml_tree.NotRead as error:
+        raise UserError(f"cannot read the value in the override {override!r}: {error}; quote it as YAML") from None
     *sections, field = dotted.split(".")
     inner = tree
     for section in sections:
@@ -115,9 +118,9 @@ def _apply(tree: Tree, override: str) -> Location:
     return tuple(dotted.split("."))
 
 
-def _complaint(model: type[BaseModel], fault: Any, where: dict[Location, str], origin: str) -> str:
+def _complaint(model: type[BaseModel], fault: Any, places: _Places) -> str:
     location: Location = fault["loc"]
-    place = next((where[location[:end]] for end in range(len(location), 0, -1) if location[:end] in where), origin)
+    place = places.of(location)
     name = ".".join(str(part) for part in location)
     if fault["type"] == "extra_forbidden":
         known = _field_names(model, location[:-1])
