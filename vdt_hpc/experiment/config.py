@@ -7,7 +7,7 @@ out of its signature (see `signature.py`).
 
 from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from vdt_hpc.experiment import window_plan
 from vdt_hpc.experiment.data_config import (
@@ -141,10 +141,15 @@ class RunConfig(Section):
     sample: SampleConfig = SampleConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
+    @field_validator("name")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if name in RESERVED_NAMES:
+            raise ValueError(f"{name!r} is the name of a folder beside the runs; choose another")
+        return name
+
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
-        if self.name in RESERVED_NAMES:
-            raise ValueError(f"name {self.name!r} is the name of a folder beside the runs; choose another")
         if self.model.num_frames > self.data.frames_per_clip:
             raise ValueError("model.num_frames is larger than data.frames_per_clip")
         if self.tasks.prefix_max_frames >= self.model.num_frames:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from vdt_hpc.experiment.section import HOW, OPTION, PositiveFloat, PositiveInt, Section
+from vdt_hpc.experiment.section import HOW, OPTION, FiniteFloat, PositiveFloat, PositiveInt, Section
 
 PresetName = Literal["VDT-L/2", "VDT-B/2", "VDT-S/2", "VDT-XS/2", "VDT-Ti/2"]
 PRESETS: dict[PresetName, dict[str, int]] = {
@@ -94,7 +94,7 @@ class DiffusionConfig(Section):
     """Bound on the signal-to-noise ratio that weights the error (arXiv 2303.09556); null: no weights. 5 is usual."""
     flow_times: Annotated[Literal["uniform", "logit-normal"], OPTION] = "uniform"
     """How training draws the times of `flow`; `logit-normal`: more of the middle (arXiv 2403.03206, section 3.1)."""
-    logit_normal_mean: Annotated[float, OPTION] = 0.0
+    logit_normal_mean: Annotated[FiniteFloat, OPTION] = 0.0
     """Mean of the logit of a time."""
     logit_normal_std: Annotated[PositiveFloat, OPTION] = 1.0
     """Standard deviation of the logit of a time."""
