@@ -13,7 +13,7 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import strict
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
-from vdt_hpc.experiment.paths import RunPaths, checkout
+from vdt_hpc.experiment.paths import RunPaths, checkout, exists, user_path
 from vdt_hpc.experiment.section import Section
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -56,6 +56,15 @@ def load_partition(name: str) -> Partition:
     return _load(Partition, "partition", name, ())
 
 
+def root_of(given: str | None) -> Path:
+    """The folder that holds the runs: the one that --root gives, else that of the partition `local`.
+
+    Raises:
+        UserError: as `user_path`.
+    """
+    return user_path(given or load_partition("local").root)
+
+
 def find_run(run: str, root: Path, unstarted: bool = False) -> Path:
     """The folder of a run, by its name under the root or by its path.
 
@@ -67,7 +76,7 @@ def find_run(run: str, root: Path, unstarted: bool = False) -> Path:
     Raises:
         UserError: there is none.
     """
-    candidates = (root / run, Path(run).expanduser().absolute())
+    candidates = (root / run, user_path(run))
     for folder in candidates:
         if is_run(folder, unstarted):
             return folder
@@ -93,11 +102,11 @@ def run_paths(folder: Path) -> RunPaths:
 
 def _load(model: type[SectionT], kind: str, name: str, overrides: Sequence[str]) -> SectionT:
     if name.endswith((".yaml", ".yml")):
-        path = Path(name) if Path(name).is_absolute() or Path(name).exists() else checkout() / name
-        return strict.load(model, path, overrides)
+        path = user_path(name)
+        return strict.load(model, path if exists(path) else user_path(name, checkout()), overrides)
     folder = checkout() / "configs" / kind
     path = folder / f"{name}.yaml"
-    if not path.exists():
+    if not exists(path):
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise UserError(f"unknown {kind} {name!r}; known: {known}; or give the path of a YAML file")
     return strict.load(model, path, overrides)

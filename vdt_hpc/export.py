@@ -2,12 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from vdt_hpc.commandline import Parser, find_run, load_partition, run_command, run_paths
+from vdt_hpc.commandline import Parser, find_run, root_of, run_command, run_paths
 from vdt_hpc.experiment import strict
 from vdt_hpc.experiment.config import RunConfig
-from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc.experiment.paths import RunPaths, user_path
 from vdt_hpc.store import exports
 
 
@@ -25,11 +24,11 @@ def _main(arguments: Sequence[str] | None) -> int:
     parser.add_argument("--root", help="folder that holds the runs (default: runs)")
     parser.add_argument("--checkpoint", metavar="NAME", help="such as clips-000128000 (default: the newest valid one)")
     options = parser.parse_args(arguments)
-    root = Path(options.root or load_partition("local").root).expanduser().absolute()
+    root = root_of(options.root)
     folder = find_run(options.run, root)
     config = strict.load(RunConfig, run_paths(folder).run_config).model_copy(update={"name": folder.name})
     paths = RunPaths(config, folder.parent)
-    wanted = Path(options.to).expanduser().absolute() if options.to else None
+    wanted = user_path(options.to) if options.to else None
     if wanted:
         exports.require_free(wanted)  # before gigabytes are read
     source = exports.find(config, paths, options.checkpoint)

@@ -7,9 +7,8 @@ job that starts when the one before it has ended well.
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
-from vdt_hpc.commandline import USER_ERROR, Parser, find_run, load_partition, load_run, run_command, run_paths
+from vdt_hpc.commandline import USER_ERROR, Parser, find_run, load_partition, load_run, root_of, run_command, run_paths
 from vdt_hpc.commands import choice, preflight
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages
@@ -185,7 +184,7 @@ def _cancel(options: Namespace) -> int:
 
     if options.words or options.partition:
         raise UserError("--cancel takes the name of a run and nothing else but --root")
-    root = Path(options.root or load_partition("local").root).expanduser().absolute()
+    root = root_of(options.root)
     cancel(run_paths(find_run(options.cancel, root, unstarted=True)))
     return 0
 

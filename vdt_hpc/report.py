@@ -6,7 +6,7 @@ import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-from vdt_hpc.commandline import STOPPED, USER_ERROR, Parser, find_run, load_partition, run_command, run_paths
+from vdt_hpc.commandline import STOPPED, USER_ERROR, Parser, find_run, load_partition, root_of, run_command, run_paths
 from vdt_hpc.dist import cpus_of_task, current_task
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages, strict
@@ -31,7 +31,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     parser.add_argument("--root", help="folder that holds the runs (default: runs)")
     options = parser.parse_args(arguments)
     local = load_partition("local")
-    root = Path(options.root or local.root).expanduser().absolute()
+    root = root_of(options.root)
     folders = [find_run(run, root) for run in options.runs] or _measured(root)
     with contextlib.closing(_reports(folders, local)) as reports:
         told = [_tell(folder.name, result) for folder, result in zip(folders, reports, strict=True)]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vdt_hpc.commandline import Parser, find_run, is_run, load_partition, run_command, run_paths
+from vdt_hpc.commandline import Parser, find_run, is_run, root_of, run_command, run_paths
 from vdt_hpc.commands.state import checkpoints, logs, overview, timeline, watching
 from vdt_hpc.commands.state.looking import Seen, look
 from vdt_hpc.commands.state.states import UNREADABLE
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None) -> int:
     options = _options(arguments)
-    root = Path(options.root or load_partition("local").root).expanduser().absolute()
+    root = root_of(options.root)
     runs = [run_paths(find_run(run, root, unstarted=True)) for run in options.runs] or _all(root)
     if options.checkpoints:
         return _verify(runs)

@@ -2,14 +2,13 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from vdt_hpc.commandline import STOPPED, Parser, run_command
 from vdt_hpc.commands.fetching import cache, listing
 from vdt_hpc.commands.fetching.copying import Source
 from vdt_hpc.commands.fetching.network import Network, NotFetched
 from vdt_hpc.experiment import weights_table
-from vdt_hpc.experiment.paths import weights_dir
+from vdt_hpc.experiment.paths import user_path, weights_dir
 from vdt_hpc.experiment.weights_table import Wanted
 
 NOT_FETCHED = 1
@@ -33,11 +32,11 @@ def _main(arguments: Sequence[str] | None) -> int:
     )
     parser.add_argument("--table", metavar="FILE", help="another table of weights (default: configs/weights.yaml)")
     options = parser.parse_args(arguments)
-    entries = weights_table.load(Path(options.table) if options.table else None).choose(options.names)
+    entries = weights_table.load(user_path(options.table) if options.table else None).choose(options.names)
     if options.list:
         print(listing.render(entries))
         return 0
-    fetch = Source(Path(options.source).expanduser().absolute()).fetch if options.source else Network().fetch
+    fetch = Source(user_path(options.source)).fetch if options.source else Network().fetch
     num_missing = 0
     for entry in entries:
         if cache.is_in_hub_cache(entry):
@@ -46,7 +45,7 @@ def _main(arguments: Sequence[str] | None) -> int:
             num_missing += sum(not _provide(wanted, fetch) for wanted in entry.wanted())
     if num_missing:
         print(
-            f"{num_missing} file(s) are missing in {weights_dir().absolute()}; the same command tries again, "
+            f"{num_missing} file(s) are missing in {weights_dir()}; the same command tries again, "
             "--from DIR takes them from a folder",
             file=sys.stderr,
         )

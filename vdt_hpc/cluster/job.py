@@ -20,7 +20,7 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
-from vdt_hpc.experiment.paths import RunPaths, paths_for
+from vdt_hpc.experiment.paths import RunPaths, paths_for, user_path
 from vdt_hpc.experiment.stages import ARRAY
 
 
@@ -76,7 +76,7 @@ class StageJob:
         cls, stage: str, config: RunConfig, partitions: Sequence[Partition], paths: RunPaths, command: str
     ) -> "list[StageJob]":
         """The rivals that run a stage, one per partition; they find the same folders from wherever they start."""
-        data = config.data.model_copy(update={"root": str(Path(config.data.root).expanduser().absolute())})
+        data = config.data.model_copy(update={"root": str(user_path(config.data.root))})
         text = config.model_copy(update={"data": data}).model_dump_json()
         places = [each.model_copy(update={"root": str(paths.root)}).model_dump_json() for each in partitions]
         return [

@@ -39,5 +39,6 @@ def describe(config: RunConfig, paths: RunPaths) -> Iterator[str]:
 def _source(config: RunConfig, paths: RunPaths) -> str:
     if config.streets is not None:
         return f"made up by the stage streets, in {paths.frames}"
-    how = ", read in place" if paths.frames.is_file() else ""
+    with readable(paths.frames):
+        how = ", read in place" if paths.frames.is_file() else ""
     return f"{config.data.source}, from {paths.frames}{how}"

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from vdt_hpc import files
+from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.signature import frames_signature, latents_signature
@@ -23,7 +25,38 @@ def checkout() -> Path:
 
 def weights_dir() -> Path:
     """Folder of pretrained weights: $VDT_HPC_WEIGHTS, or `weights` under the checkout."""
-    return Path(os.environ.get("VDT_HPC_WEIGHTS") or checkout() / "weights")
+    return user_path(os.environ.get("VDT_HPC_WEIGHTS") or str(checkout() / "weights"))
+
+
+def user_path(text: str, above: Path | None = None) -> Path:
+    """The absolute path that a user means.
+
+    Args:
+        text: as it was written; `~` and `~name` are home folders.
+        above: what a relative path is under; None: the current folder.
+
+    Raises:
+        UserError: there is no such home, or the path is no UTF-8, which configurations and submissions are.
+    """
+    try:
+        path = (above or Path()).joinpath(Path(text).expanduser()).absolute()
+    except RuntimeError:
+        raise UserError(f"{text}: there is no home folder of that user here; write the path in full") from None
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"the path {str(path)!r} is no UTF-8; rename the folder, or choose another") from None
+    return path
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file or folder of that name.
+
+    Raises:
+        UserError: the folder that it is in cannot be read, or no name is that long.
+    """
+    with files.readable(path):
+        return path.exists()
 
 
 @dataclass(frozen=True)
@@ -38,7 +71,7 @@ class RunPaths:
         """Folder that holds leftImg8bit_sequence/, folders of images or videos; or a zip or tar."""
         if self.config.streets is not None:
             return self.root / "frames" / f"{self.config.data.dataset}-{frames_signature(self.config)}"
-        return Path(self.config.data.root).expanduser().absolute()
+        return user_path(self.config.data.root)
 
     @property
     def comparison(self) -> Path:
@@ -162,4 +195,4 @@ class RunPaths:
 
 def paths_for(config: RunConfig, partition: Partition) -> RunPaths:
     """The paths of a run on a partition; the root is made absolute against the current directory."""
-    return RunPaths(config, Path(partition.root).expanduser().absolute())
+    return RunPaths(config, user_path(partition.root))

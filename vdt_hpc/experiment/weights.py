@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.data_config import AutoencoderConfig
-from vdt_hpc.experiment.paths import checkout, weights_dir
+from vdt_hpc.experiment.paths import checkout, exists, user_path, weights_dir
 
 DIFFUSERS_CONFIG = "config.json"
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -66,9 +66,8 @@ def initial_file(source: str) -> Path:
     Raises:
         UserError: it is nowhere, a folder without weights, or a file of another kind.
     """
-    name = Path(source).expanduser()
-    places = list(dict.fromkeys([checkout() / name, weights_dir() / name]))  # one, if the name is absolute
-    found = next((place for place in places if place.exists()), None)
+    places = list(dict.fromkeys(user_path(source, above) for above in (checkout(), weights_dir())))  # one, if absolute
+    found = next((place for place in places if exists(place)), None)
     if found is None:
         raise UserError(f"no weights {source}: there is no {' and no '.join(map(str, places))}; set init.from")
     if found.is_dir():

@@ -11,7 +11,16 @@ from vdt_hpc.commands.words import amount
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import weights
 from vdt_hpc.experiment.config import RunConfig
-from vdt_hpc.experiment.paths import CITYSCAPES_TREE, STREETS_COMPLETE, TAR, ZIP, RunPaths, checkout, weights_dir
+from vdt_hpc.experiment.paths import (
+    CITYSCAPES_TREE,
+    STREETS_COMPLETE,
+    TAR,
+    ZIP,
+    RunPaths,
+    checkout,
+    user_path,
+    weights_dir,
+)
 from vdt_hpc.experiment.signature import latents_signature, signature
 from vdt_hpc.experiment.size import latents_bytes
 from vdt_hpc.store.manifest import Manifest, read_manifest, require_manifest
@@ -229,7 +238,8 @@ MADE_BY: dict[Look, str] = {
 
 def _jobs_see(source: str, path: Path, paths: RunPaths) -> bool:
     """True if a job finds a file of initial weights where this process has found it."""
-    if Path(source).expanduser().is_absolute() or path.is_relative_to(weights_dir()):
+    is_absolute = user_path(source, checkout()) == user_path(source, weights_dir())
+    if is_absolute or path.is_relative_to(weights_dir()):
         return True
     copied = snapshot.plan(paths).sources  # none where this process runs the copy itself
     return not copied or path.relative_to(checkout()) in copied

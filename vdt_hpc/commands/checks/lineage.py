@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from vdt_hpc.commands.checks.findings import Finding, fault, ok, warning
 from vdt_hpc.commands.run_state import RunState
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
-from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc.experiment.paths import RunPaths, user_path
 from vdt_hpc.experiment.same_run import require_same_run
 from vdt_hpc.experiment.signature import signature
 
@@ -51,6 +50,6 @@ def check_moved(config: RunConfig, profiles: Sequence[Partition], state: RunStat
         yield warning("lineage", f"{message} from clip 0: it has no valid checkpoint, were all of them copied?")
     else:
         yield ok("lineage", message)
-    frames = Path(config.data.root).expanduser().absolute()
+    frames = user_path(config.data.root)
     if config.streets is None and not os.access(frames, os.F_OK):
         yield warning("lineage", f"data.root {frames} is not here: training needs its latents alone, encode needs it")
