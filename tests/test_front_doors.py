@@ -108,3 +108,22 @@ def test_frames_and_weights_in_a_folder_that_is_closed(refused, closed, capsys):
     assert refused(launch, *DRY, "--root", "/nowhere", "encode", f"data.root={closed}/x") == f"error: {said}"
     assert launch.main([*DRY, "--root", "/nowhere", f"init.from={closed}/x"]) == 0
     assert f"begins with  {said}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["a/b--c", "a/b.", "a/b.git", "a/" + "b" * 97])
+def test_weights_of_a_name_that_the_hub_does_not_take(refused, name):
+    assert refused(weights, name, "--list").startswith(f"error: unknown weights '{name}'; known: ")
+
+
+def test_an_export_below_a_file(refused, root):
+    to = root / "good/config.yaml/x/y"
+    line = refused(export, "good", "--root", root, "--to", to)
+    assert line == f"error: {to} cannot be made: {to.parents[1]} is a file, no folder; choose another --to\n"
+
+
+def test_a_table_with_a_name_that_the_hub_does_not_take(refused, tmp_path):
+    table = tmp_path / "table.yaml"
+    files = "[{name: x, urls: ['https://x/x']}]"
+    table.write_text(f"weights:\n- {{name: x, purpose: x, licence: x,\n   hub: a/b--c, files: {files}}}\n")
+    line = refused(weights, "--table", table, "--list")
+    assert line == f"error: {table}:3: weights.0.hub: a/b--c is no OWNER/MODEL that the hub takes\n"

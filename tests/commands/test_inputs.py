@@ -6,9 +6,12 @@ import shutil
 from dataclasses import asdict
 
 import pytest
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from tests.commands.looking import faults, look, look_here
 from vdt_hpc.experiment.signature import signature
+from vdt_hpc.experiment.weights import is_hub_name
 from vdt_hpc.store.sample_info import SampleInfo
 
 
@@ -171,6 +174,24 @@ def test_the_autoencoder(slurm, new_run, tmp_path, monkeypatch):
         "has no diffusion_pytorch_model.safetensors; run python -m vdt_hpc.weights some/model on a machine with "
         "internet, put a" in said("some/model").message
     )
+
+
+@pytest.mark.parametrize("owner", ["a", "-a", "a.", "a--b", "a" * 96, "a" * 97, "ä", "_a"])
+@pytest.mark.parametrize("model", ["b", "b.", "b-", ".b", "b..c", "b.git", "b.gitx", "b" * 96, "b" * 97, "b/c", ""])
+def test_an_autoencoders_name_on_the_hub(owner, model):
+    """Other names are refused before the hub's client is asked, which ends with an error of its own."""
+    try:
+        validate_repo_id(f"{owner}/{model}")
+    except HFValidationError:
+        assert not is_hub_name(f"{owner}/{model}")
+    else:
+        assert is_hub_name(f"{owner}/{model}")
+
+
+def test_an_autoencoder_that_neither_the_hub_nor_a_folder_can_be(new_run):
+    said = look_here(new_run(autoencoder__source="some/model--x"), "encode")["autoencoder"]
+    assert said.level == "fault"
+    assert said.message.startswith("no autoencoder some/model--x: there is no folder ")
 
 
 def test_a_checkpoint_to_sample_from(new_run):

@@ -20,7 +20,8 @@ WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 """Of files of weights: safetensors, and what torch.save has written."""
 REMEDY = "python -m vdt_hpc.weights"
 """The command that fetches weights, on a machine with internet."""
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_HUB_NAME = re.compile(r"(?!.*(--|\.\.|\.git$))\b[\w.-]{1,96}\b/\b[\w.-]{1,96}\b", re.ASCII)
+"""OWNER/MODEL as the hub's own client takes it."""
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import strict, weights
@@ -19,6 +19,12 @@ HUB_ENDPOINT = "HF_ENDPOINT"
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 Url = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9_.:-]+(/[!-~]*)?$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+
+
+def _hub_name(name: str) -> str:
+    if not weights.is_hub_name(name):
+        raise ValueError(f"{name} is no OWNER/MODEL that the hub takes")
+    return name
 
 
 class TableFile(Section):
@@ -43,13 +49,13 @@ class TableEntry(Section):
     """What they are for."""
     licence: str
     """Their licence."""
-    hub: Annotated[str, Field(pattern=r"^\w[\w.-]*/\w[\w.-]*$")] | None = None
+    hub: Annotated[str, AfterValidator(_hub_name)] | None = None
     """Name of the model on the hub, and of the folder of its files. Null: they lie at the top of the cache."""
     files: Annotated[tuple[TableFile, ...], Field(min_length=1)]
 
     def wanted(self) -> "list[Wanted]":
         """Its files, each with its place."""
-        folder = weights_dir().absolute() / self.hub if self.hub else weights_dir().absolute()
+        folder = weights_dir() / self.hub if self.hub else weights_dir()
         return [Wanted(self, file, folder / file.name) for file in self.files]
 
 
