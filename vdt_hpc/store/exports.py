@@ -84,12 +84,15 @@ def write(folder: Path, source: Checkpoint, config: RunConfig, paths: RunPaths) 
 
 
 def require_free(folder: Path) -> None:
-    """Refuse a name that something else has; an empty folder and an earlier export are fine.
+    """Refuse a name that something else has, or that a file is above; an empty folder and an earlier export are fine.
 
     Raises:
-        UserError: it has.
+        UserError: it has, or there is.
     """
     with files.readable(folder):
+        there = next(each for each in folder.parents if each.exists())
+        if not there.is_dir():
+            raise UserError(f"{folder} cannot be made: {there} is a file, no folder; choose another --to")
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())) or _is_export(folder):
             return
     raise UserError(f"{folder} is there and is no export of a model; nothing is overwritten, choose another --to")
