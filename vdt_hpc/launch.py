@@ -122,18 +122,29 @@ def _chosen(
 def _describe(
     options: Namespace, names: Sequence[str], config: RunConfig, partitions: Sequence[Partition], paths: RunPaths
 ) -> int:
+    from vdt_hpc.cluster import queue
     from vdt_hpc.commands import describing
     from vdt_hpc.commands.sending import Sender
 
-    print(describing.describe(names, config, partitions, paths, options.array))
+    cluster, unknown = "", ""
     if partitions[0].executor == "slurm":
-        print("\n".join(Sender(config, partitions, paths, options.array, options.replace).foresee(names)))
+        try:
+            cluster = queue.cluster_name()
+        except queue.NoAnswer as silence:  # a plan may be looked at anywhere
+            unknown = f"what of this run is in the queue is not known: {silence}"
+    print(describing.describe(names, config, partitions, paths, options.array, cluster))
+    if unknown:
+        print(unknown)
+    if cluster:
+        sender = Sender(config, partitions, paths, cluster, options.array, options.replace)
+        print("\n".join(sender.foresee(names)))
     return 0
 
 
 def _send(
     options: Namespace, names: Sequence[str], config: RunConfig, partitions: Sequence[Partition], paths: RunPaths
 ) -> int:
+    from vdt_hpc.cluster import queue
     from vdt_hpc.commands.sending import Sender
 
     findings = preflight.check(names, config, partitions, paths)
@@ -141,7 +152,7 @@ def _send(
     for finding in findings:
         if finding.level == "warning":
             print(f"warning: {finding.message}", file=sys.stderr)
-    Sender(config, partitions, paths, options.array, options.replace).send(names)
+    Sender(config, partitions, paths, queue.cluster_name(), options.array, options.replace).send(names)
     return 0
 
 

@@ -39,7 +39,7 @@ def test_what_slurm_is_asked_about_is_what_would_be_submitted(slurm, new_run):
     run = new_run()
     profile = run.profile("a40")
     preflight.check(["encode", "train"], run.config, [profile], run.paths)
-    expected = submission_text(executor_for("train", profile, run.paths, snapshot.plan(run.paths)))
+    expected = submission_text(executor_for("train", profile, run.paths, "mission", snapshot.plan(run.paths)))
     assert slurm.asked("a40") == expected
 
 
@@ -54,9 +54,9 @@ def test_a_controller_that_does_not_answer(slurm, new_run):
     (slurm.folder / "scontrol").write_text("#!/bin/bash\necho no controller >&2; exit 1\n")
     (slurm.folder / "sbatch").write_text("#!/bin/bash\necho 'sbatch: error: Unable to contact' >&2; exit 1\n")
     found = look(new_run().write_latents(), "train")
-    assert faults(found) == {"a100: queue"}
+    assert faults(found) == {"cluster", "a100: queue"}
     assert found["a100: queue"].message.endswith("sbatch: error: Unable to contact")
-    assert found["cluster"].level == "warning"
+    assert found["cluster"].message == "scontrol does not tell which cluster this is; try again"
 
 
 def test_a_partition_that_is_not_here(slurm, new_run):

@@ -12,6 +12,7 @@ from pathlib import Path
 from vdt_hpc import slurm
 from vdt_hpc.cluster import notes, queue, restarts, submission, submissions
 from vdt_hpc.cluster.job import Outcome, StageJob
+from vdt_hpc.cluster.queue import NoAnswer
 from vdt_hpc.errors import UserError
 
 DONE, CRASHED, USER_ERROR = 0, 1, 2
@@ -35,7 +36,7 @@ def _main(folder: Path, status: int) -> int:
     outcomes = [Outcome.read(folder, job, rank) for rank in range(int(os.environ["SLURM_NTASKS"]))]
     verdict, why = judge(outcomes, status)
     stage = StageJob.submitted(folder, job)
-    cluster = os.environ.get("SLURM_CLUSTER_NAME") or queue.cluster_name()
+    cluster = queue.own_cluster()
     not_wanted = submissions.ends(stage.paths, cluster).get(job) if verdict is None else None
     restart = slurm.own_restart()
     outside = not_wanted or (notes.told_by_slurm(folder, job, restart) if verdict is None else "")
@@ -46,7 +47,7 @@ def _main(folder: Path, status: int) -> int:
         print(f"not handed back to the queue: {not_wanted}; {why}", flush=True)
         queue.cancel([job])  # neither well nor badly ended: what waits for it waits for the job that goes on, if any
         return CRASHED
-    return _go_on(folder, job, stage, why)
+    return _go_on(folder, job, stage, cluster, why)
 
 
 def judge(outcomes: Sequence[Outcome | None], status: int) -> tuple[int | None, str]:
@@ -75,13 +76,16 @@ def judge(outcomes: Sequence[Outcome | None], status: int) -> tuple[int | None, 
     return None, f"task {killed} killed{signal} (srun ended with status {status})"
 
 
-def _go_on(folder: Path, job: str, stage: StageJob, why: str) -> int:
+def _go_on(folder: Path, job: str, stage: StageJob, cluster: str, why: str) -> int:
     """Give the job back to the queue or, where Slurm refuses that, submit it afresh."""
-    answer = slurm.ask("squeue", "--noheader", "--all", "-j", job, "-o", "%T %r")
-    state, _, reason = answer.stdout.strip().partition(" ")
+    try:
+        own = queue.jobs([job]).get(job)
+    except NoAnswer as silence:
+        print(f"whether somebody has cancelled this job is not known: {silence}", file=sys.stderr, flush=True)
+        own = None  # what is left to do is not given up for that
     # COMPLETING: somebody cancelled it, or Slurm requeues it by itself; a requeue would bring a cancelled job to life.
-    if state not in ("RUNNING", "") and reason != "TimeLimit":
-        print(f"not handed back to the queue: Slurm says {state}; {why}", flush=True)
+    if own and own.state != "RUNNING" and own.reason != "TimeLimit":
+        print(f"not handed back to the queue: Slurm says {own.state}; {why}", flush=True)
         return CRASHED
     limit = stage.place.max_idle_restarts
     if restarts.count_idle(folder / f"{stage.command}-{stage.array_index}_restarts.json", stage.paths) > limit:
@@ -89,12 +93,12 @@ def _go_on(folder: Path, job: str, stage: StageJob, why: str) -> int:
             f"{limit} restart(s) in a row have finished nothing new, so there is no other; the last one ended because: "
             f"{why}; see the logs in {folder}, then run the same command again to go on"
         )
-    _send_rivals(job, stage)
+    _send_rivals(job, stage, cluster)
     refusal = queue.requeue(job)
     if not refusal:
         return DONE
     try:
-        sent = submission.submit([stage], continues=job)
+        sent = submission.submit([stage], cluster, continues=job)
     except UserError as error:
         raise UserError(
             f"Slurm did not requeue the job ({refusal}), and a new one could not be sent ({error}); run the same "
@@ -106,19 +110,23 @@ def _go_on(folder: Path, job: str, stage: StageJob, why: str) -> int:
     return CRASHED
 
 
-def _send_rivals(job: str, stage: StageJob) -> None:
+def _send_rivals(job: str, stage: StageJob, cluster: str) -> None:
     """The stage may go on on any of its partitions again: send a job to each where none of it is in the queue."""
     if not stage.rivals:
         return
-    sent = submissions.read(stage.paths, queue.cluster_name(), stage.stage)
-    live = queue.jobs(each.job for each in sent) or {}
+    sent = submissions.read(stage.paths, cluster, stage.stage)
+    try:
+        live = queue.jobs((each.job for each in sent), submission.PATIENCE_S)
+    except NoAnswer as silence:
+        _complain([f"nothing was sent to the other partitions: {silence}"])
+        return
     taken = {each.partition for each in sent if each.job in live}
     for place in stage.rivals:
         rival = stage.as_rival(place)
         if rival.place.name in taken:
             continue
         try:
-            other = submission.submit([rival], continues=job)
+            other = submission.submit([rival], cluster, continues=job)
         except UserError as error:
             print(f"nothing was sent to {rival.place.name}: {error}", file=sys.stderr, flush=True)
             continue

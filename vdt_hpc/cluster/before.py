@@ -5,7 +5,6 @@ another has it save and end; of rivals, which do the same work on different part
 two jobs decide at once agrees: the order of starts is the controller's. A run's lease stands behind all this.
 """
 
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from vdt_hpc import slurm
 from vdt_hpc.cluster import ending, notes, queue, submissions
 from vdt_hpc.cluster.job import StageJob
-from vdt_hpc.cluster.queue import QueuedJob
+from vdt_hpc.cluster.queue import NoAnswer, QueuedJob
 from vdt_hpc.cluster.submissions import Submission
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import RunPaths
@@ -64,7 +63,7 @@ class Turn:
             raise UserError(f"{pickled} is not there; is the folder shared by all nodes?")
         self._job, self._stage = job, StageJob.submitted(folder, job)
         self._paths: RunPaths = self._stage.paths
-        self._cluster = os.environ.get("SLURM_CLUSTER_NAME") or queue.cluster_name()
+        self._cluster = queue.own_cluster()
         if not ending.wait_for(lambda: self._own() is not None, PATIENCE_S):
             print(f"job {job} is not in {self._paths.submissions}: it was not asked whose turn it is", flush=True)
 
@@ -93,7 +92,11 @@ class Turn:
 
     def _live(self, wanted: Iterable[Submission]) -> dict[str, QueuedJob]:
         """Those of the jobs that squeue knows; none where it gives no answer, and then the lease alone decides."""
-        return queue.jobs(task for each in wanted for task in each.tasks) or {}
+        try:
+            return queue.jobs(task for each in wanted for task in each.tasks)
+        except NoAnswer as silence:
+            print(f"whose turn it is, the run's lease decides: {silence}", flush=True)
+            return {}
 
     def _take_over(self, replaced: set[str]) -> None:
         """Have the replaced jobs save and end, and wait for that."""
@@ -127,7 +130,7 @@ class Turn:
             if time.monotonic() > deadline or any(job.job not in leaving for job in ahead):
                 first = ahead[0].job
                 raise NotWanted(f"job {first} on {partitions[first]} started first")
-            time.sleep(ending.POLL_S)
+            time.sleep(queue.POLL_S)
         waiting = [job for job in live.values() if job.job in partitions and job.waits]
         why = f"job {self._job} on {self._stage.place.name} started first"
         ending.end(self._paths, self._cluster, waiting, why)

@@ -4,12 +4,11 @@ import time
 from collections.abc import Callable, Collection, Iterable
 
 from vdt_hpc.cluster import queue, submissions
-from vdt_hpc.cluster.queue import QueuedJob
+from vdt_hpc.cluster.queue import NoAnswer, QueuedJob
 from vdt_hpc.experiment.paths import RunPaths
 
 LEAVING_S = 60.0
 """How long a job may take to leave the queue after its tasks' end."""
-POLL_S = 0.5
 
 
 def end(paths: RunPaths, cluster: str, jobs: Iterable[QueuedJob], why: str) -> str:
@@ -30,7 +29,7 @@ def end(paths: RunPaths, cluster: str, jobs: Iterable[QueuedJob], why: str) -> s
     return " ".join(filter(None, complaints))
 
 
-def see_off(jobs: Collection[str], patience_s: float, say: Callable[[str], None]) -> bool:
+def see_off(jobs: Collection[str], patience_s: float, say: Callable[[str], None]) -> list[str]:
     """Wait until jobs that were asked to end have ended; those that take too long are cancelled.
 
     Args:
@@ -39,19 +38,38 @@ def see_off(jobs: Collection[str], patience_s: float, say: Callable[[str], None]
         say: takes lines for people.
 
     Returns:
-        True if all are over.
+        Those that have not ended, or of which nobody knows it; empty if all are over.
     """
-    if wait_for(lambda: not still_running(jobs), patience_s + LEAVING_S):
-        return True
-    late = still_running(jobs)
-    say(f"job {', '.join(late)} has not ended by itself and is cancelled")
-    queue.cancel(late)
-    return wait_for(lambda: not still_running(jobs), LEAVING_S)
+    late = _outlast(jobs, patience_s + LEAVING_S, say)
+    if not late:
+        return []
+    say(f"job {', '.join(late)} has not ended by itself, as far as is known, and is cancelled")
+    complaint = queue.cancel(late)
+    if complaint:
+        say(complaint)
+    return _outlast(late, LEAVING_S, say)
 
 
-def still_running(jobs: Collection[str]) -> list[str]:
+def _outlast(jobs: Collection[str], patience_s: float, say: Callable[[str], None]) -> list[str]:
+    """Wait until jobs are over; returns those that run, or may run, when the time is."""
+    left, silence = list(jobs), ""
+
+    def are_over() -> bool:
+        nonlocal left, silence
+        try:
+            left, silence = _still_running(jobs), ""
+        except NoAnswer as fault:
+            silence = str(fault)
+        return not left
+
+    if not wait_for(are_over, patience_s) and silence:
+        say(f"whether job {', '.join(left)} has ended is not known: {silence}")
+    return left
+
+
+def _still_running(jobs: Collection[str]) -> list[str]:
     """Those of some jobs that run; what was given back to the queue meanwhile is cancelled."""
-    live = queue.jobs(jobs) or {}
+    live = queue.jobs(jobs)
     queue.cancel(job for job, each in live.items() if each.waits)
     return [job for job, each in live.items() if not each.waits]
 
@@ -62,5 +80,5 @@ def wait_for(condition: Callable[[], bool], patience_s: float) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(POLL_S)
+        time.sleep(queue.POLL_S)
     return True

@@ -1,17 +1,35 @@
 """The queue of this cluster as the launcher and `status` see it: partitions, jobs, estimates; nothing else of Slurm."""
 
+import os
 import re
 import shutil
+import subprocess
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from vdt_hpc import slurm
+from vdt_hpc.errors import UserError
 
+POLL_S = 0.5
+"""Seconds between two questions about the same."""
 _FIELDS = "%i|%j|%P|%T|%r|%S|%M|%N"
 _ESTIMATE = re.compile(r"to start at (\S+)")
 _OUT_OF_SERVICE = ("down", "drain", "fail", "error", "maint", "unknown", "reboot", "inval")
 _TIME = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)")
+
+
+class NoAnswer(UserError):
+    """Slurm gives no answer: what is in the queue is not known, which is not the same as an empty queue."""
+
+    def __init__(self, answer: "subprocess.CompletedProcess[str]") -> None:
+        command = Path(answer.args[0]).name
+        said = " ".join(answer.stderr.split()) or f"exit status {answer.returncode}"
+        super().__init__(
+            f"{command} gives no answer here ({said}); try again, on a login node of the cluster if this is none"
+        )
 
 
 @dataclass(frozen=True)
@@ -69,9 +87,25 @@ class Estimate:
 
 
 def cluster_name() -> str:
-    """Name of the cluster that the commands here talk to; empty where none answers."""
-    match = re.search(r"^ClusterName\s*=\s*(\S+)", slurm.ask("scontrol", "show", "config").stdout, re.MULTILINE)
-    return match[1] if match else ""
+    """Name of the cluster that the commands here talk to.
+
+    Raises:
+        NoAnswer: none answers.
+    """
+    answer = slurm.ask("scontrol", "show", "config")
+    match = re.search(r"^ClusterName\s*=\s*(\S+)", answer.stdout, re.MULTILINE)
+    if match is None:
+        raise NoAnswer(answer)
+    return match[1]
+
+
+def own_cluster() -> str:
+    """Name of the cluster whose job this process runs in.
+
+    Raises:
+        NoAnswer: Slurm has left no name in the environment, and does not answer.
+    """
+    return os.environ.get("SLURM_CLUSTER_NAME") or cluster_name()
 
 
 def partitions() -> dict[str, QueuePartition] | None:
@@ -92,17 +126,31 @@ def partitions() -> dict[str, QueuePartition] | None:
     return found
 
 
-def jobs(ids: Iterable[str]) -> dict[str, QueuedJob] | None:
-    """Those of the jobs that squeue knows, by id, each task of an array for itself; None where squeue gives no answer.
+def jobs(ids: Iterable[str], patience_s: float = 0.0) -> dict[str, QueuedJob]:
+    """Those of the jobs that squeue knows, by id, each task of an array for itself.
 
     The queue forgets a job some minutes after its end: a job that is not there is over, or never was.
+
+    Args:
+        ids: numbers of jobs or of tasks of arrays.
+        patience_s: how long to ask again where squeue gives no answer.
+
+    Raises:
+        NoAnswer: it gave none.
     """
     wanted = sorted(set(ids))
     if not wanted:
         return {}
-    answer = slurm.ask("squeue", "--noheader", "--all", "--array", "-j", ",".join(wanted), "-o", _FIELDS)
-    if answer.returncode:
-        return {} if "Invalid job id specified" in answer.stderr else None  # said of a lone number that is forgotten
+    deadline = time.monotonic() + patience_s
+    while True:
+        answer = slurm.ask("squeue", "--noheader", "--all", "--array", "-j", ",".join(wanted), "-o", _FIELDS)
+        if not answer.returncode:
+            break
+        if "Invalid job id specified" in answer.stderr:  # said of a lone number that is forgotten
+            return {}
+        if time.monotonic() >= deadline:
+            raise NoAnswer(answer)
+        time.sleep(POLL_S)
     found = {}
     for line in answer.stdout.splitlines():
         fields = line.split("|")
@@ -143,11 +191,6 @@ def is_preempted(job: str) -> bool:
     return re.search(r"\bPreemptTime=\d", answer.stdout) is not None
 
 
-def state_of(job: str) -> str:
-    """The state of one job in Slurm's word; empty where Slurm does not know it or gives no answer."""
-    return slurm.ask("squeue", "--noheader", "--all", "-j", job, "-o", "%T").stdout.strip()
-
-
 def estimate(script: str) -> Estimate:
     """Ask when a submission would start; submits nothing.
 
@@ -174,14 +217,12 @@ def ask_to_stop(job: str) -> str:
 
 def requeue(job: str) -> str:
     """Give a job back to the queue; returns Slurm's complaint, empty if it was done."""
-    answer = slurm.ask("scontrol", "requeue", job)
-    return " ".join(answer.stderr.split()) or f"exit status {answer.returncode}" if answer.returncode else ""
+    return _complaint(slurm.ask("scontrol", "requeue", job))
 
 
 def make_depend(job: str, dependency: str) -> str:
     """Let a waiting job depend on others than before; returns Slurm's complaint, empty if it was done."""
-    answer = slurm.ask("scontrol", "update", f"JobId={job}", f"Dependency={dependency}")
-    return " ".join(answer.stderr.split()) if answer.returncode else ""
+    return _complaint(slurm.ask("scontrol", "update", f"JobId={job}", f"Dependency={dependency}"))
 
 
 def minutes(text: str) -> float | None:
@@ -205,6 +246,10 @@ def absence() -> str:
     if shutil.which("sbatch") is not None:
         return ""
     return "sbatch is not on PATH; run this on a login node of the cluster, or use --partition local"
+
+
+def _complaint(answer: "subprocess.CompletedProcess[str]") -> str:
+    return " ".join(answer.stderr.split()) or f"exit status {answer.returncode}" if answer.returncode else ""
 
 
 def _number(job: str) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from vdt_hpc.cluster import dependency, executor, queue, snapshot, submissions
 from vdt_hpc.cluster.job import StageJob
+from vdt_hpc.cluster.queue import NoAnswer
 from vdt_hpc.cluster.snapshot import Snapshot
 from vdt_hpc.cluster.submissions import Submission
 from vdt_hpc.experiment.partition import Partition
@@ -13,26 +14,29 @@ from vdt_hpc.experiment.paths import RunPaths
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
+PATIENCE_S = 60.0
+"""How long to ask a silent squeue for the tasks of an array that are left."""
+
 
 def executor_for(
-    stage: str, partition: Partition, paths: RunPaths, code: Snapshot, wait_for: str = ""
+    stage: str, partition: Partition, paths: RunPaths, cluster: str, code: Snapshot, wait_for: str = ""
 ) -> "SlurmExecutor":
-    """The executor of a stage's job.
+    """The executor of a stage's job on a cluster.
 
     Its folder does not depend on the job's id: Slurm opens the logs there, perhaps before submitit could make it.
     """
     name = f"{paths.config.name}-{stage}"
-    folder = paths.jobs_of(stage, queue.cluster_name())
-    return executor.slurm_executor(partition, folder, name, code.folder, wait_for)
+    return executor.slurm_executor(partition, paths.jobs_of(stage, cluster), name, code.folder, wait_for)
 
 
 def submit(
-    jobs: Sequence[StageJob], wait_for: str = "", continues: str = "", replaces: Sequence[str] = ()
+    jobs: Sequence[StageJob], cluster: str, wait_for: str = "", continues: str = "", replaces: Sequence[str] = ()
 ) -> Submission:
     """Submit a job, or several that share a stage's work as one job array.
 
     Args:
         jobs: what they run: the same stage in the same place.
+        cluster: name of the cluster that sbatch talks to.
         wait_for: what must end well before they start, see `dependency.py`.
         continues: the job that sends this one as it ends.
         replaces: jobs of the stage that this one takes the run over from when it starts.
@@ -43,9 +47,9 @@ def submit(
     job, paths = jobs[0], jobs[0].paths
     code = snapshot.plan(paths)
     code.write()
-    number = executor.submit_to_slurm(executor_for(job.stage, job.place, paths, code, wait_for), jobs)
+    number = executor.submit_to_slurm(executor_for(job.stage, job.place, paths, cluster, code, wait_for), jobs)
     sent = Submission(
-        job=number, stage=job.stage, partition=job.place.name, cluster=queue.cluster_name(), command=job.command,
+        job=number, stage=job.stage, partition=job.place.name, cluster=cluster, command=job.command,
         time=submissions.now(), array=len(jobs), dependency=wait_for, continues=continues, replaces=tuple(replaces),
         is_share=len(jobs) == 1 and job.array_size > 1,
     )  # fmt: skip
@@ -62,23 +66,38 @@ def let_wait_for(paths: RunPaths, job: str, sent: Submission) -> list[str]:
         sent: the other job.
 
     Returns:
-        Slurm's complaints, a line for each job that goes on waiting as before.
+        Complaints of Slurm or about it, a line for each job that goes on waiting as before.
     """
     complaints = []
     for each in submissions.read(paths, sent.cluster):
-        wait_for = _redirected(each.dependency, job, sent)
-        if not wait_for:
-            continue
-        complaint = queue.make_depend(each.job, wait_for)
-        if not complaint:
-            submissions.note_dependency(paths, each.job, sent.cluster, wait_for)
-        elif queue.state_of(each.job):
+        try:
+            complaint = _redirect(paths, each, job, sent)
+        except NoAnswer as silence:
+            complaint = str(silence)
+        if complaint:
             complaints.append(f"job {each.job} does not wait for job {sent.job}: {complaint}")
     return complaints
 
 
+def _redirect(paths: RunPaths, waiting: Submission, job: str, sent: Submission) -> str:
+    """Let one job wait for another one than before; returns Slurm's complaint, empty also if it need not."""
+    wait_for = _redirected(waiting.dependency, job, sent)
+    if not wait_for:
+        return ""
+    complaint = queue.make_depend(waiting.job, wait_for)
+    if not complaint:
+        submissions.note_dependency(paths, waiting.job, sent.cluster, wait_for)
+    elif not queue.jobs([waiting.job]):  # it is over
+        return ""
+    return complaint
+
+
 def _redirected(wait_for: str, job: str, sent: Submission) -> str:
-    """What to wait for now; empty if the job was not waited for."""
+    """What to wait for now; empty if the job was not waited for.
+
+    Raises:
+        NoAnswer: which tasks of an array are left is not known.
+    """
     waited_for, array = dependency.jobs_in(wait_for), job.partition("_")[0]
     if job not in waited_for and array not in {each.partition("_")[0] for each in waited_for}:
         return ""
@@ -89,6 +108,6 @@ def _redirected(wait_for: str, job: str, sent: Submission) -> str:
     if job in waited_for:
         return dependency.all_of(sent.job if each == job else each for each in waited_for)
     if array in waited_for:  # all of its tasks: those that still run, and the one that was sent again
-        kin = queue.jobs([array]) or {}
+        kin = queue.jobs([array], PATIENCE_S)
         return dependency.all_of([*(task for task in kin if task != job), sent.job])
     return ""

@@ -19,12 +19,8 @@ def cancel(paths: RunPaths) -> None:
         UserError: Slurm gives no answer, or refuses; or the run's folder cannot be written.
     """
     cluster = queue.cluster_name()
-    if not cluster:
-        raise UserError("Slurm gives no answer here; run this on a login node of the cluster, or try again")
     sent = submissions.read(paths, cluster)
     live = queue.jobs(task for job in sent for task in job.tasks)
-    if live is None:
-        raise UserError("squeue gives no answer; try again")
     if not live:
         holder = read_holder(paths.lease)
         who = f"; it is trained by {holder.describe()}" if holder else ""
@@ -41,6 +37,7 @@ def cancel(paths: RunPaths) -> None:
         return
     stages = {task: job.stage for job in sent for task in job.tasks}
     margin_s = max(StageJob.submitted(paths.jobs_of(stages[job], cluster), job).place.save_margin_s for job in running)
-    if not ending.see_off(running, margin_s, print):
-        raise UserError(f"job {', '.join(ending.still_running(running))} is still in the queue; see squeue")
+    late = ending.see_off(running, margin_s, print)
+    if late:
+        raise UserError(f"job {', '.join(late)} may still be in the queue; see squeue")
     print(f"{paths.run.name} has no job in the queue any more")

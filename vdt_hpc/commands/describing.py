@@ -17,7 +17,12 @@ from vdt_hpc.experiment.signature import latents_signature, signature
 
 
 def describe(
-    names: Sequence[str], config: RunConfig, partitions: Sequence[Partition], paths: RunPaths, array_size: int
+    names: Sequence[str],
+    config: RunConfig,
+    partitions: Sequence[Partition],
+    paths: RunPaths,
+    array_size: int,
+    cluster: str = "",
 ) -> str:
     """The plan of a launch.
 
@@ -26,6 +31,7 @@ def describe(
         config, paths: of which run.
         partitions: where.
         array_size: jobs among which a stage's work is shared, where it can be.
+        cluster: name of the Slurm cluster; empty on this machine, or where none answers.
 
     Raises:
         UserError: the batch cannot be spread over a partition's tasks.
@@ -44,7 +50,7 @@ def describe(
     if len(partitions) > 1:
         lines.append("of these     the first to start a job goes on, the others leave the queue")
     for partition in partitions:
-        lines += _submission(names, partition, paths, array_size)
+        lines += _submission(names, partition, paths, array_size, cluster)
     return "\n".join(lines)
 
 
@@ -87,7 +93,9 @@ def memory_of_step(config: RunConfig, partition: Partition) -> str:
     return f"about {amount(num_bytes)} of each GPU for {num_clips} clip(s) at once{how}, {state}"
 
 
-def _submission(names: Sequence[str], partition: Partition, paths: RunPaths, array_size: int) -> Iterator[str]:
+def _submission(
+    names: Sequence[str], partition: Partition, paths: RunPaths, array_size: int, cluster: str
+) -> Iterator[str]:
     if partition.executor == "local":
         yield f"submission   none: {partition.world_size} process(es) of this machine"
         return
@@ -95,4 +103,4 @@ def _submission(names: Sequence[str], partition: Partition, paths: RunPaths, arr
     for name in names:
         size = array_size if stages.find(name).as_array else 1
         yield f"\n# what sbatch is given for {name} on {partition.name}"
-        yield submission_text(executor_for(name, partition, paths, code), size)
+        yield submission_text(executor_for(name, partition, paths, cluster, code), size)

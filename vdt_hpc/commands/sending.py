@@ -49,12 +49,14 @@ class _Stage:
 
 
 def whereabouts(names: Sequence[str], partitions: Sequence[Partition], paths: RunPaths) -> list[Partition]:
-    """Those of some partitions in whose queue jobs of the stages are, and are to stay."""
+    """Those of some partitions in whose queue jobs of the stages are, and are to stay.
+
+    Raises:
+        NoAnswer: Slurm does not tell.
+    """
     cluster = queue.cluster_name()
     sent = [job for job in submissions.read(paths, cluster) if job.stage in names]
-    live = (queue.jobs(task for job in sent for task in job.tasks) or {}).keys() - submissions.ends(
-        paths, cluster
-    ).keys()
+    live = queue.jobs(task for job in sent for task in job.tasks).keys() - submissions.ends(paths, cluster).keys()
     found = {job.partition for job in sent if live.intersection(job.tasks)}
     return [partition for partition in partitions if partition.name in found]
 
@@ -65,23 +67,30 @@ class Sender:
     Args:
         config, paths: of which run.
         partitions: where; of several, the first that starts a job wins.
+        cluster: name of the Slurm cluster that they belong to.
         array_size: jobs among which a stage's work is shared, where it can be.
         anew: end what is in the queue already instead of keeping it.
     """
 
     def __init__(
-        self, config: RunConfig, partitions: Sequence[Partition], paths: RunPaths, array_size: int, anew: bool
+        self,
+        config: RunConfig,
+        partitions: Sequence[Partition],
+        paths: RunPaths,
+        cluster: str,
+        array_size: int,
+        anew: bool,
     ) -> None:
         self._config, self._partitions, self._paths = config, partitions, paths
-        self._array_size, self._anew = array_size, anew
-        self._cluster, self._command = queue.cluster_name(), submissions.new_command()
+        self._cluster, self._array_size, self._anew = cluster, array_size, anew
+        self._command = submissions.new_command()
 
     def send(self, names: Sequence[str]) -> None:
         """Send stages as jobs, each of which waits for the one before.
 
         Raises:
-            UserError: what is in the queue has other settings (nothing is sent then), sbatch is missing or refuses a
-                job, or a folder cannot be written.
+            UserError: what is in the queue is not known or has other settings (nothing is sent then), sbatch is missing
+                or refuses a job, or a folder cannot be written.
         """
         wait_for = ""
         for stage in [self._look(name) for name in names]:
@@ -121,7 +130,7 @@ class Sender:
         stage = _Stage(name, rivals, {}, {}, {})
         sent = {job.job: job for job in submissions.read(self._paths, self._cluster, name)}
         ended = submissions.ends(self._paths, self._cluster)
-        for task, found in (queue.jobs(task for job in sent.values() for task in job.tasks) or {}).items():
+        for task, found in queue.jobs(task for job in sent.values() for task in job.tasks).items():
             if task not in ended:
                 stage.tasks.setdefault(task.partition("_")[0], []).append(found)
         wanted = {rival.place.name: rival for rival in rivals}
@@ -154,7 +163,9 @@ class Sender:
             if replaces and not stage.runs(number):
                 submissions.note(self._paths, replace(job, replaces=(*job.replaces, *replaces)))
         size = self._array_size if stages.find(stage.name).as_array else 1
-        sent = [submission.submit(job.as_array(size), wait_for, replaces=replaces) for job in stage.wanted()]
+        sent = [
+            submission.submit(job.as_array(size), self._cluster, wait_for, replaces=replaces) for job in stage.wanted()
+        ]
         for other in stage.others:
             for job in [*stage.kept.values(), *sent]:
                 for complaint in submission.let_wait_for(self._paths, other, job):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from vdt_hpc.cluster import executor, queue, submission
-from vdt_hpc.cluster.queue import QueuePartition
+from vdt_hpc.cluster.queue import NoAnswer, QueuePartition
 from vdt_hpc.cluster.snapshot import Snapshot
 from vdt_hpc.commands.words import span
 from vdt_hpc.errors import UserError
@@ -74,8 +74,10 @@ class Trial:
 
 def ask() -> Site:
     """Ask this cluster for its name and partitions."""
-    partitions = queue.partitions()
-    return Site("" if partitions is None else queue.cluster_name(), partitions)
+    try:
+        return Site(queue.cluster_name(), queue.partitions())
+    except NoAnswer:
+        return Site("", None)
 
 
 def slurm_name(profile: Partition) -> str:
@@ -96,7 +98,7 @@ def try_out(
             plan_batch(config.batch, profile)
         except UserError as error:
             return Trial(str(error))
-    text = executor.submission_text(submission.executor_for(stage, profile, paths, code))
+    text = executor.submission_text(submission.executor_for(stage, profile, paths, site.name, code))
     estimate = queue.estimate(text)
     if estimate.refusal:
         doubt = _closed_nodes(profile, estimate.refusal)

@@ -29,7 +29,10 @@ def check_queue(
     names: Sequence[str], config: RunConfig, profiles: Sequence[Partition], paths: RunPaths, site: Site
 ) -> Iterator[Finding]:
     """Whether each profile's partition is here and takes the job that would be submitted."""
-    if site.partitions is None:
+    if not site.name:
+        # Nobody knows then what is in the queue, and whose numbers the jobs get.
+        yield fault("cluster", "scontrol does not tell which cluster this is; try again")
+    elif site.partitions is None:
         yield warning("cluster", "scontrol names no partitions: names and time limits are left to sbatch")
     code = snapshot.plan(paths)
     stage = "train" if "train" in names else names[0]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vdt_hpc.cluster import queue
-from vdt_hpc.cluster.queue import QueuedJob
+from vdt_hpc.cluster.queue import NoAnswer, QueuedJob
 from vdt_hpc.commands.state import states
 from vdt_hpc.commands.state.facts import Facts
 
@@ -47,12 +47,15 @@ class Slurm:
         wanted = _jobs_by_cluster(runs)
         if not wanted:
             return Answers()
-        self._cluster = self._cluster or queue.cluster_name()
-        if not self._cluster:
+        try:
+            self._cluster = self._cluster or queue.cluster_name()
+        except NoAnswer:
             return Answers(remarks=("Slurm gives no answer here: states are by what the jobs have written themselves",))
         jobs = wanted.get(self._cluster, set())
-        queued, remarks = queue.jobs(jobs), []
-        if queued is None:
+        queued, remarks = None, []
+        try:
+            queued = queue.jobs(jobs)
+        except NoAnswer:
             remarks.append("squeue gives no answer: states are by the accounting and what the jobs have written")
         accounted, answered = self._accounted(jobs - set(queued or {}))
         if not answered:
