@@ -41,10 +41,10 @@ def slurm_parameters(
         code: the copy of the code that it executes.
         dependency: what it waits for, see `dependency.py`.
     """
-    additional: dict[str, Any] = {"requeue": True}
+    # Else a job pends for ever when its parent is cancelled; one that waits for nothing yet may get a parent later.
+    additional: dict[str, Any] = {"requeue": True, "kill-on-invalid-dep": "yes"}
     if dependency:
         additional["dependency"] = dependency
-        additional["kill-on-invalid-dep"] = "yes"  # else a job pends for ever when its parent is cancelled
     exports = {"PYTHONPATH": f"{shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"}
     exports["VDT_HPC_WEIGHTS"] = shlex.quote(str(weights_dir().absolute()))
     own_setup = [f"export {name}={value}" for name, value in exports.items()]

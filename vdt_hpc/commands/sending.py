@@ -2,12 +2,14 @@
 
 A job that waits on a partition which is named again keeps its place in the queue. One that waits elsewhere is
 cancelled; one that runs elsewhere goes on until the new one starts, and then saves and hands the run over. `--replace`
-ends all of them now. Whatever waits for a job also waits for those that were sent in its place.
+ends all of them now. Whatever waits for a job also waits for those that were sent in its place, or as its rivals. One
+that keeps its place waits for the stage before it like one that is sent.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from vdt_hpc import slurm
 from vdt_hpc.cluster import dependency, ending, queue, submission, submissions
@@ -35,6 +37,8 @@ class _Stage:
     """Number -> jobs in the queue whose work is to be done elsewhere, or anew."""
     tasks: dict[str, list[QueuedJob]]
     """Number -> what squeue says of a job, or of each task of an array."""
+    joining: dict[str, str]
+    """Number -> the stage before it, of the kept jobs that have not waited for that one yet."""
 
     def runs(self, job: str) -> bool:
         """Whether any task of a job in the queue runs."""
@@ -89,11 +93,11 @@ class Sender:
         """Send stages as jobs, each of which waits for the one before.
 
         Raises:
-            UserError: what is in the queue is not known or has other settings (nothing is sent then), sbatch is missing
-                or refuses a job, or a folder cannot be written.
+            UserError: what is in the queue is not known, has other settings or cannot wait for what is named before it
+                (nothing is sent then), sbatch is missing or refuses a job, or a folder cannot be written.
         """
         wait_for = ""
-        for stage in [self._look(name) for name in names]:
+        for stage in self._look_at(names):
             sent = self._send(stage, wait_for)
             self._tell(stage, sent, wait_for)
             self._make_room(stage, sent)
@@ -106,9 +110,11 @@ class Sender:
             UserError: as for `send`.
         """
         lines = []
-        for stage in map(self._look, names):
+        for stage in self._look_at(names):
             for number in stage.kept:
-                lines.append(f"{self._describe(stage, number)}: stays, and nothing new would be sent to its partition")
+                waits = f" waits for {stage.joining[number]}," if number in stage.joining else ""
+                fate = f"stays,{waits} and nothing new would be sent to its partition"
+                lines.append(f"{self._describe(stage, number)}: {fate}")
             for number in stage.others:
                 if not stage.runs(number):
                     fate = "would be cancelled"
@@ -124,10 +130,29 @@ class Sender:
         states = ", ".join(dict.fromkeys(task.state for task in stage.tasks[number]))
         return f"job {number}, {stage.name} on {job.partition} ({states})"
 
+    def _look_at(self, names: Sequence[str]) -> list[_Stage]:
+        """See what of some stages is in the queue, and what of that is to wait for the stage before it from now on."""
+        looked = [self._look(name) for name in names]
+        known = {job.job: job for job in submissions.read(self._paths, self._cluster)}
+        for before, stage in pairwise(looked):
+            for number, job in stage.kept.items():
+                if number not in before.kept and not _follows(job, before.name, known):
+                    self._require_free(stage, number, before.name)
+                    stage.joining[number] = before.name
+        return looked
+
+    def _require_free(self, stage: _Stage, number: str, before: str) -> None:
+        """A job that runs can wait for nothing, and Slurm cannot add to what a job waits for without telling all."""
+        if stage.runs(number) or queue.jobs(dependency.jobs_in(stage.kept[number].dependency)):
+            raise UserError(
+                f"{self._describe(stage, number)} is in the queue and does not wait for {before}, which you name "
+                f"before it; add --replace to end it and send it anew after {before}, or leave {before} out"
+            )
+
     def _look(self, name: str) -> _Stage:
         """See what of a stage is in the queue."""
         rivals = StageJob.everywhere(name, self._config, self._partitions, self._paths, self._command)
-        stage = _Stage(name, rivals, {}, {}, {})
+        stage = _Stage(name, rivals, {}, {}, {}, {})
         sent = {job.job: job for job in submissions.read(self._paths, self._cluster, name)}
         ended = submissions.ends(self._paths, self._cluster)
         for task, found in queue.jobs(task for job in sent.values() for task in job.tasks).items():
@@ -157,7 +182,20 @@ class Sender:
                 f"settings ({', '.join(differing)}); add --replace to end it and send what you want now"
             )
 
+    def _join(self, stage: _Stage, wait_for: str) -> None:
+        """Let kept jobs wait for the stage before."""
+        for number in stage.joining:
+            complaint = queue.make_depend(number, wait_for)
+            if complaint:
+                raise UserError(
+                    f"{self._describe(stage, number)} cannot be made to wait for {stage.joining[number]}, which is in "
+                    f"the queue now ({complaint}); run the same command with --replace"
+                )
+            submissions.note_dependency(self._paths, number, self._cluster, wait_for)
+            stage.kept[number] = replace(stage.kept[number], dependency=wait_for)
+
     def _send(self, stage: _Stage, wait_for: str) -> list[Submission]:
+        self._join(stage, wait_for)
         replaces = [job for job in stage.others if self._anew or stage.runs(job)]
         for number, job in stage.kept.items():
             if replaces and not stage.runs(number):
@@ -166,9 +204,9 @@ class Sender:
         sent = [
             submission.submit(job.as_array(size), self._cluster, wait_for, replaces=replaces) for job in stage.wanted()
         ]
-        for other in stage.others:
-            for job in [*stage.kept.values(), *sent]:
-                for complaint in submission.let_wait_for(self._paths, other, job):
+        for known in [*stage.others, *stage.kept]:
+            for job in [*stage.kept.values(), *sent] if known in stage.others else sent:
+                for complaint in submission.let_wait_for(self._paths, known, job):
                     print(complaint, file=sys.stderr, flush=True)
         return sent
 
@@ -185,10 +223,11 @@ class Sender:
 
     def _tell(self, stage: _Stage, sent: Sequence[Submission], wait_for: str) -> None:
         what = f"{stage.name} of {self._config.name}"
+        waits = f", after job {' or '.join(dependency.jobs_in(wait_for))}" if wait_for else ""
         for number in stage.kept:
-            print(f"{what} is in the queue already: {self._describe(stage, number)}")
+            now = waits if number in stage.joining else ""
+            print(f"{what} is in the queue already: {self._describe(stage, number)}{now}")
         for job in sent:
-            waits = f", after job {' or '.join(dependency.jobs_in(wait_for))}" if wait_for else ""
             array = f" (an array of {job.array})" if job.array > 1 else ""
             logs = f"{self._paths.jobs_of(stage.name, self._cluster)}/{job.job}_*"
             print(f"submitted {what} to {job.partition} as job {job.job}{array}{waits}; logs: {logs}")
@@ -197,3 +236,17 @@ class Sender:
             print(f"job {', '.join(running)} goes on until then, and hands the run over")
         if len(sent) + len(stage.kept) > 1:
             print("the first of them to start goes on, the others leave the queue")
+
+
+def _follows(job: Submission, stage: str, known: Mapping[str, Submission]) -> bool:
+    """Whether a job has waited for one of a stage, or does: itself, or what it waits for, or what it goes on for."""
+    seen, ahead = {job.job}, [job]
+    while ahead:
+        each = ahead.pop()
+        numbers = {parent.partition("_")[0] for parent in (*dependency.jobs_in(each.dependency), each.continues)}
+        parents = [known[number] for number in numbers - seen if number in known]
+        if any(parent.stage == stage for parent in parents):
+            return True
+        seen |= numbers
+        ahead += parents
+    return False
