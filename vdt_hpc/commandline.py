@@ -52,8 +52,19 @@ def load_run(name: str, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def load_partition(name: str) -> Partition:
-    """A partition, by name (`configs/partition/NAME.yaml`) or by path."""
-    return _load(Partition, "partition", name, ())
+    """A partition, by name (`configs/partition/NAME.yaml`) or by path.
+
+    Raises:
+        UserError: there is none, its file is damaged or, as in a copy, names another one.
+    """
+    partition = _load(Partition, "partition", name, ())
+    of_file = Path(name).name.removesuffix(".yaml").removesuffix(".yml")
+    if partition.name != of_file:
+        raise UserError(
+            f"the partition file {name} has the name {partition.name}; a partition has the name of its file: set name: "
+            f"{of_file}"
+        )
+    return partition
 
 
 def root_of(given: str | None) -> Path:

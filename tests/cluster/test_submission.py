@@ -227,6 +227,18 @@ def test_mistakes_are_one_line(tmp_path, words, said):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("where", ["{}/h100.yaml", "{}/a40.yaml,{}/h100.yaml", "auto:{}/a40.yaml,{}/h100.yaml"])
+def test_a_copied_profile_has_a_name_of_its_own(tmp_path, where):
+    for file in ("a40", "h100"):
+        (tmp_path / f"{file}.yaml").write_text("name: a40\ncpus_per_task: 1\n")
+    done = launch("--partition", where.replace("{}", str(tmp_path)), "--dry-run", "--root", tmp_path / "runs")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: the partition file {tmp_path}/h100.yaml has the name a40; a partition has the name of its file: set "
+        "name: h100\n"
+    )
+
+
 def test_partitions_with_different_roots_would_write_different_runs(tmp_path):
     for name in ("one", "two"):
         (tmp_path / f"{name}.yaml").write_text(f"name: {name}\ncpus_per_task: 1\nroot: /shared/{name}\n")
