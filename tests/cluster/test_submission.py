@@ -227,6 +227,19 @@ def test_mistakes_are_one_line(tmp_path, words, said):
     assert done.stderr.count("\n") == 1
 
 
+def test_the_plan_of_a_stage_that_does_not_train_has_no_batch(tmp_path):
+    """The run's batch has fewer clips than the partition has tasks, which concerns training alone."""
+    (tmp_path / "many.yaml").write_text("name: many\ncpus_per_task: 1\ntasks_per_node: 8\n")
+    where = ["--run", "smoke", "--partition", tmp_path / "many.yaml", "--root", tmp_path / "runs"]
+    plan = launch("sample", "evaluate", "batch.global_clips=5", "--dry-run", *where)
+    assert (plan.returncode, plan.stderr) == (0, "")
+    words = [line.split("  ")[0] for line in plan.stdout.partition("\n\n")[0].splitlines()]
+    assert words == ["run", "stages", "latents", "partition", "time limit"]
+    refused = launch("train", "sample", "batch.global_clips=5", "--dry-run", *where)
+    assert refused.returncode == 2
+    assert "batch.global_clips 5 is less than the 8 tasks of partition many" in refused.stderr
+
+
 @pytest.mark.parametrize("where", ["{}/h100.yaml", "{}/a40.yaml,{}/h100.yaml", "auto:{}/a40.yaml,{}/h100.yaml"])
 def test_a_copied_profile_has_a_name_of_its_own(tmp_path, where):
     for file in ("a40", "h100"):

@@ -34,7 +34,7 @@ def describe(
         cluster: name of the Slurm cluster; empty on this machine, or where none answers.
 
     Raises:
-        UserError: the batch cannot be spread over a partition's tasks.
+        UserError: training is asked for, and its batch cannot be spread over a partition's tasks.
     """
     lines = [
         f"run          {config.name} (signature {signature(config)}) in {paths.run}",
@@ -46,7 +46,7 @@ def describe(
     if "train" in names and config.init.from_ is not None:
         lines.append(f"begins with  {_initial_weights(config.init.from_)}")
     for partition in partitions:
-        lines += _where(config, partition)
+        lines += _where(config, partition, trains="train" in names)
     if len(partitions) > 1:
         lines.append("of these     the first to start a job goes on, the others leave the queue")
     for partition in partitions:
@@ -61,19 +61,25 @@ def _initial_weights(source: str) -> str:
         return str(error)
 
 
-def _where(config: RunConfig, partition: Partition) -> Iterator[str]:
-    plan = plan_batch(config.batch, partition)
+def _where(config: RunConfig, partition: Partition, trains: bool) -> Iterator[str]:
     hardware = f"{partition.gpus_per_node} GPUs" if partition.gpus_per_node else "no GPU"
     if partition.gpus_per_node and partition.gpu_memory_gb:
         hardware += f" of {partition.gpu_memory_gb:g} GB"
+    tasks = f"{partition.world_size} task(s)"
+    yield f"partition    {partition.name}: {partition.num_nodes} node(s) with {hardware}, {tasks}"
+    if trains:
+        yield from _training(config, partition)
+    yield f"time limit   {partition.timeout_min} min per job, saving {partition.save_margin_s} s before it"
+
+
+def _training(config: RunConfig, partition: Partition) -> Iterator[str]:
+    plan = plan_batch(config.batch, partition)
     shares = [sum(sizes) for sizes in plan.micro_batches]
     share = f"{shares[0]}" if shares[0] == shares[-1] else f"{shares[-1]} or {shares[0]}"
     largest = max(size for sizes in plan.micro_batches for size in sizes)
     updates = -(-config.train.total_clips // plan.global_clips)
-    tasks = f"{partition.world_size} task(s)"
-    yield f"partition    {partition.name}: {partition.num_nodes} node(s) with {hardware}, {tasks}"
     yield (
-        f"batch        global {plan.global_clips} clips = {share} clips on each of {tasks}, "
+        f"batch        global {plan.global_clips} clips = {share} clips on each of {partition.world_size} task(s), "
         f"micro-batches of at most {largest} (limit {partition.max_clips_per_gpu}), accumulation {plan.accumulation}"
     )
     yield (
@@ -82,7 +88,6 @@ def _where(config: RunConfig, partition: Partition) -> Iterator[str]:
     )
     if partition.gpus_per_node and partition.gpu_memory_gb:
         yield f"memory       {memory_of_step(config, partition)}"
-    yield f"time limit   {partition.timeout_min} min per job, saving {partition.save_margin_s} s before it"
 
 
 def memory_of_step(config: RunConfig, partition: Partition) -> str:
