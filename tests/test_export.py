@@ -2,8 +2,10 @@
 
 import inspect
 import json
+import os
 import re
 import shutil
+import signal
 from types import SimpleNamespace
 
 import diffusers
@@ -220,3 +222,20 @@ def test_the_exported_model_takes_every_argument_of_the_model():
     takes, needs = (inspect.signature(kind).parameters.keys() for kind in (VdtModel.__init__, vdt.VDT.__init__))
     assert needs <= takes
     assert takes == {"self", *exports.arguments(made_up.config(), SimpleNamespace(scaling_factor=1.0))}
+
+
+def test_ctrl_c_is_one_line(trained, tmp_path, command_line):
+    """The checkpoint is a pipe here: the export waits for its content."""
+    command_line.root = tmp_path
+    folder = tmp_path / trained.run.name
+    folder.mkdir()
+    shutil.copy(trained.run_config, folder)
+    waiting = folder / "checkpoints" / "clips-000000024"
+    waiting.mkdir(parents=True)
+    os.mkfifo(waiting / "checkpoint.json")
+    process = command_line.start("export", folder)
+    with (waiting / "checkpoint.json").open("w"):  # opens once the export has opened it
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert errors == "\nstopped; no export is left half written; the same command begins anew\n"
+    assert process.returncode == 3

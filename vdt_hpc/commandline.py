@@ -29,10 +29,14 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see --help")
 
 
-def run_command(command: Callable[[], int]) -> int:
+def run_command(command: Callable[[], int], stopped: str | None = None) -> int:
     """Run a front door's body; a user's mistake becomes one line on stderr and exit status 2.
 
     Where whoever reads the output has had enough, such as `head`, it ends as any program does that a closed pipe ends.
+
+    Args:
+        command: the body.
+        stopped: what to say after Ctrl-C, which then is exit status 3; None: the front door hears it itself.
     """
     try:
         status = command()
@@ -41,6 +45,11 @@ def run_command(command: Callable[[], int]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
+    except KeyboardInterrupt:
+        if stopped is None:
+            raise
+        print(f"\nstopped; {stopped}", file=sys.stderr)
+        return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left has nowhere to go
         return CLOSED_PIPE

@@ -11,8 +11,8 @@ from vdt_hpc.store import exports
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0 done, 2 a user's mistake."""
-    return run_command(lambda: _main(arguments))
+    """Entry point; returns the exit status: 0 done, 2 a user's mistake, 3 stopped."""
+    return run_command(lambda: _main(arguments), stopped="no export is left half written; the same command begins anew")
 
 
 def _main(arguments: Sequence[str] | None) -> int:

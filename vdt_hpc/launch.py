@@ -20,10 +20,10 @@ from vdt_hpc.experiment.paths import RunPaths, paths_for
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status.
 
-    0: done, or submitted. 1: a stage crashed. 2: a user's mistake, told in one line. 3: a stage was stopped and has
-    saved; the same command goes on.
+    0: done, or submitted. 1: a stage crashed. 2: a user's mistake, told in one line. 3: it was stopped, a stage after
+    it has saved; the same command goes on.
     """
-    return run_command(lambda: _main(arguments))
+    return run_command(lambda: _main(arguments), stopped="what was told until now is done; the same command goes on")
 
 
 def _main(arguments: Sequence[str] | None) -> int:

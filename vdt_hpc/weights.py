@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from vdt_hpc.commandline import STOPPED, Parser, run_command
+from vdt_hpc.commandline import Parser, run_command
 from vdt_hpc.commands.fetching import cache, listing
 from vdt_hpc.commands.fetching.copying import Source
 from vdt_hpc.commands.fetching.network import Network, NotFetched
@@ -16,11 +16,7 @@ NOT_FETCHED = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status: 0 all there, 1 something is not, 2 a user's mistake, 3 stopped."""
-    try:
-        return run_command(lambda: _main(arguments))
-    except KeyboardInterrupt:
-        print("\nstopped; what has come is kept, and the same command goes on", file=sys.stderr)
-        return STOPPED
+    return run_command(lambda: _main(arguments), stopped="what has come is kept, and the same command goes on")
 
 
 def _main(arguments: Sequence[str] | None) -> int:

@@ -39,6 +39,7 @@ cd "{folder}/queue"
 for id in ${{ids//,/ }}; do
     for job in $(ls | grep -x "$id\\(_.*\\)\\?"); do echo "$job|n|a100|$(cat $job)|N/A|0:00|"; done
 done
+if [ -e "{folder}/interrupts" ]; then kill -INT $PPID; sleep 10; fi
 [ ! -e "{folder}/last-answer" ] || echo 1000 > "{folder}/silent-squeue"
 """
 SCONTROL = """
@@ -51,7 +52,8 @@ case "$*" in
 esac
 """
 SCANCEL = """
-[[ "$1" == --signal* ]] || for job; do rm -f "{folder}/queue/$job"; done
+case "$1" in --signal*) [ -e "{folder}/stops-when-asked" ] || exit 0; shift ;; esac
+for job; do rm -f "{folder}/queue/$job"; done
 """
 
 
@@ -80,6 +82,14 @@ class Queue:
     def answers_once_more(self):
         """The next answer of squeue is its last one."""
         (self.folder / "last-answer").touch()
+
+    def stops_when_asked(self):
+        """A job that is asked to save and end leaves the queue at once."""
+        (self.folder / "stops-when-asked").touch()
+
+    def interrupts(self):
+        """Whoever asks squeue from now on hears a Ctrl-C before the answer."""
+        (self.folder / "interrupts").touch()
 
     def refuses_updates(self):
         (self.folder / "refuses-update").touch()

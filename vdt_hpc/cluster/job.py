@@ -97,6 +97,11 @@ class StageJob:
         assert isinstance(job, cls)
         return job
 
+    @classmethod
+    def find(cls, folder: Path, job_id: str) -> "StageJob | None":
+        """The same, or None where its file is gone."""
+        return cls.submitted(folder, job_id) if cls.pickle_path(folder, job_id).exists() else None
+
     @property
     def run_config(self) -> RunConfig:
         """What it computes."""

@@ -1,8 +1,11 @@
 """Take all jobs of a run out of the queue, those that run after they have saved: `launch --cancel RUN`."""
 
+from pathlib import Path
+
 from vdt_hpc.cluster import ending, queue, submissions
 from vdt_hpc.cluster.job import StageJob
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.lease.lease import read_holder
 
@@ -36,8 +39,18 @@ def cancel(paths: RunPaths) -> None:
     if not running:
         return
     stages = {task: job.stage for job in sent for task in job.tasks}
-    margin_s = max(StageJob.submitted(paths.jobs_of(stages[job], cluster), job).place.save_margin_s for job in running)
+    margin_s = max(_save_margin_s(paths.jobs_of(stages[job], cluster), job) for job in running)
     late = ending.see_off(running, margin_s, print)
     if late:
         raise UserError(f"job {', '.join(late)} may still be in the queue; see squeue")
     print(f"{paths.run.name} has no job in the queue any more")
+
+
+def _save_margin_s(folder: Path, job: str) -> int:
+    """How long a job may take to save."""
+    known = StageJob.find(folder, job)
+    if known:
+        return known.place.save_margin_s
+    margin_s: int = Partition.model_fields["save_margin_s"].default
+    print(f"job {job}: {StageJob.pickle_path(folder, job)} is gone, so it gets {margin_s} s to save", flush=True)
+    return margin_s

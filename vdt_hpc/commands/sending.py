@@ -171,10 +171,11 @@ class Sender:
         return stage
 
     def _require_same(self, job: Submission, wanted: StageJob) -> None:
-        pickled = StageJob.pickle_path(self._paths.jobs_of(job.stage, self._cluster), job.tasks[0])
-        if not pickled.exists():
+        folder = self._paths.jobs_of(job.stage, self._cluster)
+        known = StageJob.find(folder, job.tasks[0])
+        if known is None:
+            pickled = StageJob.pickle_path(folder, job.tasks[0])
             raise UserError(f"job {job.job} is in the queue, but {pickled} is gone; add --replace to send it anew")
-        known = StageJob.submitted(pickled.parent, job.tasks[0])
         differing = differences(known.run_config, wanted.run_config) + differences(known.place, wanted.place)
         if differing:
             raise UserError(
