@@ -347,6 +347,8 @@ def test_a_model_on_the_hub_that_is_not_in_the_table(bench):
 
 
 def test_mistakes_are_one_line(bench):
+    (said,) = bench.run("--list", "--from", "/nowhere", status=2).splitlines()
+    assert said == "error: argument --from: not allowed with argument --list; see --help"
     (said,) = bench.run("two", status=2).splitlines()
     assert said == "error: unknown weights 'two'; known: one, or OWNER/MODEL of an autoencoder on the hub"
     bench.entries[0]["files"][0]["sha255"] = "0"

@@ -6,7 +6,7 @@ job that starts when the one before it has ended well.
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vdt_hpc.commandline import USER_ERROR, Parser, find_run, load_partition, load_run, root_of, run_command, run_paths
 from vdt_hpc.commands import choice, preflight
@@ -15,6 +15,8 @@ from vdt_hpc.experiment import stages
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
+
+DEFAULT_RUN = "cityscapes"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_intermixed_args(arguments)
-    if options.cancel:
+    if options.cancel is not None:
         return _cancel(options)
     if options.rehearse:
         return _rehearse(options)
@@ -37,12 +39,14 @@ def _main(arguments: Sequence[str] | None) -> int:
         stages.find(name)
     if options.partition is None:
         raise UserError("the following arguments are required: --partition; see --help")
-    config = load_run(options.run, [word for word in options.words if "=" in word])
+    config = load_run(_run_of(options), [word for word in options.words if "=" in word])
     partitions, paths = _places(options, config)
     if choice.is_auto(options.partition):
         partitions = _chosen(options, names, config, partitions, paths)
-    if options.array != 1:
+    if options.array not in (None, 1):
         _require_array(options.array, names, partitions)
+    if options.replace and partitions[0].executor == "local":
+        raise UserError("--replace ends jobs that are in a queue, and this machine has none; leave it out")
     if options.check:
         return _check(names, config, partitions, paths)
     if options.dry_run:
@@ -66,9 +70,9 @@ def _parser() -> Parser:
         help="a name under configs/partition, or a YAML file; several with commas: the first to start a job wins; "
         "auto, or auto:NAME,NAME: the one where the work ends first, by the queue's estimate",
     )  # fmt: skip
-    parser.add_argument("--run", default="cityscapes", help="a name under configs/run, or a YAML file")
+    parser.add_argument("--run", help=f"a name under configs/run, or a YAML file (default: {DEFAULT_RUN})")
     parser.add_argument("--root", help="folder for everything that is written, instead of the partition's")
-    parser.add_argument("--array", type=int, default=1, metavar="N", help="share encode, sample, evaluate among N jobs")
+    parser.add_argument("--array", type=int, metavar="N", help="share encode, sample, evaluate among N jobs")
     parser.add_argument("--replace", action="store_true", help="end jobs of these stages that are in the queue already")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--check", action="store_true", help="look at everything that a start needs; start nothing")
@@ -132,11 +136,11 @@ def _describe(
             cluster = queue.cluster_name()
         except queue.NoAnswer as silence:  # a plan may be looked at anywhere
             unknown = f"what of this run is in the queue is not known: {silence}"
-    print(describing.describe(names, config, partitions, paths, options.array, cluster))
+    print(describing.describe(names, config, partitions, paths, options.array or 1, cluster))
     if unknown:
         print(unknown)
     if cluster:
-        sender = Sender(config, partitions, paths, cluster, options.array, options.replace)
+        sender = Sender(config, partitions, paths, cluster, options.array or 1, options.replace)
         print("\n".join(sender.foresee(names)))
     return 0
 
@@ -152,7 +156,7 @@ def _send(
     for finding in findings:
         if finding.level == "warning":
             print(f"warning: {finding.message}", file=sys.stderr)
-    Sender(config, partitions, paths, queue.cluster_name(), options.array, options.replace).send(names)
+    Sender(config, partitions, paths, queue.cluster_name(), options.array or 1, options.replace).send(names)
     return 0
 
 
@@ -176,13 +180,31 @@ def _require_array(size: int, names: Sequence[str], partitions: Sequence[Partiti
         raise UserError("--array needs a single partition")
 
 
+def _require_alone(what: str, others: Mapping[str, object]) -> None:
+    """Nothing that was asked for is left out in silence.
+
+    Args:
+        what: the option that is to stand without some others.
+        others: what they are called -> what is given for them; nothing where it is None, False or empty.
+    """
+    given = [name for name, value in others.items() if value not in (None, False, [])]
+    if given:
+        raise UserError(f"{what} does not go with {', '.join(given)}; leave that out")
+
+
+def _run_of(options: Namespace) -> str:
+    """The run that is asked for."""
+    return DEFAULT_RUN if options.run is None else str(options.run)
+
+
 def _rehearse(options: Namespace) -> int:
     from vdt_hpc.commands.rehearsal import rehearse
 
     stated = [word for word in options.words if "=" not in word]
     if stated:
         raise UserError(f"--rehearse rehearses training and takes no stage ({stated[0]}); see --help")
-    config = load_run(options.run, options.words)
+    _require_alone("--rehearse", {"--array": options.array, "--replace": options.replace})
+    config = load_run(_run_of(options), options.words)
     options.partition = options.partition or "local"
     partitions, paths = _places(options, config)
     if len(partitions) > 1:
@@ -193,8 +215,10 @@ def _rehearse(options: Namespace) -> int:
 def _cancel(options: Namespace) -> int:
     from vdt_hpc.commands.cancelling import cancel
 
-    if options.words or options.partition:
-        raise UserError("--cancel takes the name of a run and nothing else but --root")
+    others = {"--partition": options.partition, "--run": options.run, "--array": options.array}
+    _require_alone("--cancel", {**others, "--replace": options.replace, "stages and overrides": options.words})
+    if not options.cancel:
+        raise UserError("--cancel takes the name of a run, and it is empty")
     root = root_of(options.root)
     cancel(run_paths(find_run(options.cancel, root, unstarted=True)))
     return 0

@@ -22,8 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str] | None) -> int:
     parser = Parser(prog="python -m vdt_hpc.weights", description="Fetch pretrained weights, verify and keep them.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="which (default: all in the table); see --list")
-    parser.add_argument("--list", action="store_true", help="say what there is and what is here; fetch nothing")
-    parser.add_argument(
+    does = parser.add_mutually_exclusive_group()
+    does.add_argument("--list", action="store_true", help="say what there is and what is here; fetch nothing")
+    does.add_argument(
         "--from", dest="source", metavar="DIR", help="take the files from anywhere below a folder, not the network"
     )
     parser.add_argument("--table", metavar="FILE", help="another table of weights (default: configs/weights.yaml)")

@@ -217,7 +217,12 @@ def test_an_array_is_one_submission(tmp_path, fake_slurm):
         (["encode", "--partition", "a100,a40", "--array", "3"], "--array needs a single partition"),
         (["encode", "--partition", "a100", "--array", "0"], "--array takes a number of jobs, 1 or more"),
         (["--cancel", "nothing"], "no run 'nothing'"),
-        (["train", "--cancel", "nothing"], "--cancel takes the name of a run and nothing else but --root"),
+        (["train", "--cancel", "nothing"], "--cancel does not go with stages and overrides; leave that out"),
+        (["--cancel", "x", "--run", "cityscapes", "--array", "1"], "--cancel does not go with --run, --array; leave"),
+        (["--cancel", "x", "--replace", "--partition", ""], "--cancel does not go with --partition, --replace; leave"),
+        (["--cancel", ""], "--cancel takes the name of a run, and it is empty"),
+        (["--rehearse", "--array", "4", "--replace"], "--rehearse does not go with --array, --replace; leave that out"),
+        (["--replace", "--partition", "local"], "--replace ends jobs that are in a queue, and this machine has none"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, words, said):

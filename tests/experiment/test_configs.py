@@ -123,3 +123,14 @@ def test_even_parts():
 def test_partitions_that_cannot_be(fields):
     with pytest.raises(ValueError, match=r"cpus_per_task|one node|must equal|longer|pattern"):
         Partition(**fields)
+
+
+def test_the_readme_tells_what_the_profiles_hold():
+    readme = (CONFIGS.parent / "README.md").read_text()
+    for name in ("a100", "a40"):
+        profile = load_partition(name)
+        row = (
+            f"| {name} | {profile.gpus_per_node} GPUs of {profile.gpu_memory_gb:g} GB, at most "
+            f"{profile.max_clips_per_gpu} clips at once on each |\n"
+        )
+        assert row in readme
