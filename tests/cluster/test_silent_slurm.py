@@ -63,6 +63,13 @@ def test_jobs_that_may_run_are_not_told_to_have_ended(queue, monkeypatch):
     assert "no job in the queue any more" not in said
 
 
+def test_a_jobs_script_asks_again_for_the_name_of_its_cluster(queue, monkeypatch):
+    monkeypatch.setattr(ending.queue, "POLL_S", 0.01)
+    queue.is_silent("scontrol", num_calls=2)
+    assert ending.queue.own_cluster() == CLUSTER
+    assert len(queue.asked("scontrol")) == 3
+
+
 def test_a_silence_does_not_end_the_wait_for_a_jobs_end(queue, monkeypatch):
     monkeypatch.setattr(ending.queue, "POLL_S", 0.01)
     queue.is_silent("squeue", num_calls=3)
@@ -73,7 +80,7 @@ def test_a_silence_does_not_end_the_wait_for_a_jobs_end(queue, monkeypatch):
 
 
 def test_what_waits_for_an_array_goes_on_waiting_for_it_while_its_tasks_are_not_known(queue, monkeypatch):
-    monkeypatch.setattr(submission, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(ending.queue, "PATIENCE_S", 0.0)
     queue.launch("streets", "encode", "train", "--array", "3")
     queue.is_silent("squeue")
     share = Submission("200", "encode", "a100", CLUSTER, "c", "t", is_share=True)
@@ -89,7 +96,7 @@ def test_what_waits_for_an_array_goes_on_waiting_for_it_while_its_tasks_are_not_
 
 @pytest.mark.parametrize(("is_silent", "said"), [(True, "nothing was sent to the other partitions"), (False, "")])
 def test_a_job_that_goes_on_sends_no_second_rival(queue, monkeypatch, capsys, is_silent, said):
-    monkeypatch.setattr(submission, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(ending.queue, "PATIENCE_S", 0.0)
     queue.launch("streets", partition="a100,a40")
     queue.becomes(101, "RUNNING")
     folder = run_paths(queue.root / "smoke").jobs_of("streets", CLUSTER)

@@ -116,7 +116,7 @@ def _send_rivals(job: str, stage: StageJob, cluster: str) -> None:
         return
     sent = submissions.read(stage.paths, cluster, stage.stage)
     try:
-        live = queue.jobs((each.job for each in sent), submission.PATIENCE_S)
+        live = queue.patiently(lambda: queue.jobs(each.job for each in sent))
     except NoAnswer as silence:
         _complain([f"nothing was sent to the other partitions: {silence}"])
         return

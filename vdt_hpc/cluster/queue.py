@@ -5,16 +5,20 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from vdt_hpc import slurm
 from vdt_hpc.errors import UserError
 
+AnswerT = TypeVar("AnswerT")
 POLL_S = 0.5
 """Seconds between two questions about the same."""
+PATIENCE_S = 60.0
+"""How long a job's script, which nobody runs again, asks a Slurm that gives no answer."""
 _FIELDS = "%i|%j|%P|%T|%r|%S|%M|%N"
 _ESTIMATE = re.compile(r"to start at (\S+)")
 _OUT_OF_SERVICE = ("down", "drain", "fail", "error", "maint", "unknown", "reboot", "inval")
@@ -86,6 +90,22 @@ class Estimate:
     """Slurm's own words if it refuses the job, else empty."""
 
 
+def patiently(question: Callable[[], AnswerT]) -> AnswerT:
+    """Ask Slurm until it answers.
+
+    Raises:
+        NoAnswer: it has given none for `PATIENCE_S`.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return question()
+        except NoAnswer:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(POLL_S)
+
+
 def cluster_name() -> str:
     """Name of the cluster that the commands here talk to.
 
@@ -105,7 +125,7 @@ def own_cluster() -> str:
     Raises:
         NoAnswer: Slurm has left no name in the environment, and does not answer.
     """
-    return os.environ.get("SLURM_CLUSTER_NAME") or cluster_name()
+    return os.environ.get("SLURM_CLUSTER_NAME") or patiently(cluster_name)
 
 
 def partitions() -> dict[str, QueuePartition] | None:
@@ -126,31 +146,22 @@ def partitions() -> dict[str, QueuePartition] | None:
     return found
 
 
-def jobs(ids: Iterable[str], patience_s: float = 0.0) -> dict[str, QueuedJob]:
+def jobs(ids: Iterable[str]) -> dict[str, QueuedJob]:
     """Those of the jobs that squeue knows, by id, each task of an array for itself.
 
     The queue forgets a job some minutes after its end: a job that is not there is over, or never was.
 
-    Args:
-        ids: numbers of jobs or of tasks of arrays.
-        patience_s: how long to ask again where squeue gives no answer.
-
     Raises:
-        NoAnswer: it gave none.
+        NoAnswer: squeue gives none.
     """
     wanted = sorted(set(ids))
     if not wanted:
         return {}
-    deadline = time.monotonic() + patience_s
-    while True:
-        answer = slurm.ask("squeue", "--noheader", "--all", "--array", "-j", ",".join(wanted), "-o", _FIELDS)
-        if not answer.returncode:
-            break
+    answer = slurm.ask("squeue", "--noheader", "--all", "--array", "-j", ",".join(wanted), "-o", _FIELDS)
+    if answer.returncode:
         if "Invalid job id specified" in answer.stderr:  # said of a lone number that is forgotten
             return {}
-        if time.monotonic() >= deadline:
-            raise NoAnswer(answer)
-        time.sleep(POLL_S)
+        raise NoAnswer(answer)
     found = {}
     for line in answer.stdout.splitlines():
         fields = line.split("|")

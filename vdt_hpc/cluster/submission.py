@@ -14,9 +14,6 @@ from vdt_hpc.experiment.paths import RunPaths
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
-PATIENCE_S = 60.0
-"""How long to ask a silent squeue for the tasks of an array that are left."""
-
 
 def executor_for(
     stage: str, partition: Partition, paths: RunPaths, cluster: str, code: Snapshot, wait_for: str = ""
@@ -108,6 +105,6 @@ def _redirected(wait_for: str, job: str, sent: Submission) -> str:
     if job in waited_for:
         return dependency.all_of(sent.job if each == job else each for each in waited_for)
     if array in waited_for:  # all of its tasks: those that still run, and the one that was sent again
-        kin = queue.jobs([array], PATIENCE_S)
+        kin = queue.patiently(lambda: queue.jobs([array]))
         return dependency.all_of([*(task for task in kin if task != job), sent.job])
     return ""
