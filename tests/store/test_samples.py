@@ -67,6 +67,20 @@ def test_a_trajectory_that_is_not_there_takes_no_space(tmp_path):
     assert part_path(tmp_path, 0).stat().st_size < 1.1 * (one.nbytes + ten.nbytes)
 
 
+def test_the_digest_of_a_part_tells_contents_apart_and_nothing_else(tmp_path):
+    zeros = np.zeros((1, 2, 3, 8, 8, 3), np.uint8)
+    more = [np.zeros((2, 3, 8, 8, 3), np.uint8)]
+    digests = []
+    for part, (samples, name, pace) in enumerate(
+        [(zeros, "a", None), (zeros, "a", Pace(1.5, 2, "CPU")), (zeros + 1, "a", None), (zeros, "b", None),
+         (zeros[:, :1], "a", None), (more, "a", None)]
+    ):  # fmt: skip
+        write_part(tmp_path, part, samples, [name], pace)
+        digests.append(SampleSet(tmp_path, None).digest(part))
+    assert len(digests[0]) == 64
+    assert [digest == digests[0] for digest in digests] == [True, True, False, False, False, True]
+
+
 def test_sets_of_which_nobody_knows_the_pace(tmp_path, info):
     write(tmp_path / info.name, info, [0, 1])
     finish_set(tmp_path / info.name, info)

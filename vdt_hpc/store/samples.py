@@ -2,14 +2,15 @@
 
     samples/prediction-ddim-50-clips-000004800-1a2b3c4d/part-00000.h5 ... samples.json
 
-A part holds `samples`, (clips, trajectories, T, H, W, 3) uint8, and `clip_id`, for CLIPS_PER_PART clips in the
-order of the test split (the last part may be shorter). Where a clip has fewer trajectories than others, their place
-takes no space on disk. Given frames are the model's input decoded, not copied truth. As attributes, the seconds that
-the part took and the device that made it. `samples.json` is written last; a set without it is not finished, and running
-the stage again goes on with the next part.
+A part holds `samples`, (clips, trajectories, T, H, W, 3) uint8, and `clip_id`, for CLIPS_PER_PART clips in the order
+of the test split (the last part may be shorter). Where a clip has fewer trajectories than others, their place takes no
+space on disk. Given frames are the model's input decoded, not copied truth. As attributes, the digest of the content,
+the seconds that the part took and the device that made it. `samples.json` is written last; a set without it is not
+finished, and running the stage again goes on with the next part.
 """
 
 import contextlib
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -69,8 +70,21 @@ def write_part(
         for index, clip in enumerate(samples):
             stored[index, : len(clip)] = clip  # a chunk that is never written takes no space
         file.create_dataset("clip_id", data=np.array(clip_ids, dtype=h5py.string_dtype()))
+        file.attrs["sha256"] = _digest(samples, clip_ids)
         if pace:
             file.attrs.update(asdict(pace))
+
+
+def _digest(samples: Sequence[ByteArray], clip_ids: Sequence[str]) -> str:
+    """SHA-256 of what a part holds.
+
+    Beside sampling it costs nothing; reading all samples whenever somebody asks whether they are still the same would.
+    """
+    digest = hashlib.sha256()
+    for name, clip in zip(clip_ids, samples, strict=True):
+        digest.update(f"{name} {clip.shape}".encode())
+        digest.update(np.ascontiguousarray(clip).data)
+    return digest.hexdigest()
 
 
 def finish_set(folder: Path, info: SampleInfo) -> bool:
@@ -127,9 +141,18 @@ class SampleSet:
         for part in range(self.info.num_parts()):
             with self._reading(part) as file:
                 told = dict(file.attrs)
-            if told:
+            if "seconds" in told:
                 found.append(Pace(float(told["seconds"]), int(told["num_samples"]), str(told["device"])))
         return found
+
+    def digest(self, part: int) -> str:
+        """SHA-256 of a part's content, as it was written; empty for parts from before there was one.
+
+        Raises:
+            UserError: the part is damaged.
+        """
+        with self._reading(part) as file:
+            return str(file.attrs.get("sha256", ""))
 
     def num_clips_of(self, part: int) -> int:
         """Clips that a part holds."""
