@@ -45,6 +45,21 @@ class Comparison:
         return tuple(dict.fromkeys(name for row in self.rows for name in row.by_metric))
 
 
+def numbers_first(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, Record]:
+    """One record of each thing that was measured several times: the first that has a number, else the first reason.
+
+    Args:
+        records: any.
+        key: what they measure.
+    """
+    found: dict[Key, Record] = {}
+    for record in records:
+        held = found.setdefault(key(record), record)
+        if held.value is None and record.value is not None:
+            found[key(record)] = record
+    return found
+
+
 def newest(records: Sequence[Record], frame_height_px: int) -> list[Comparison]:
     """Group the records of the newest checkpoint of a run, and those beside them, in order of task and protocol.
 

@@ -3,15 +3,20 @@
 What a clip measures depends on nothing but the clip: any number of tasks, now or later, leaves the same files.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from results.faults import Faults
+from results.metrics import base
 from results.metrics.base import FrameMetric, SetMetric
-from results.subjects import REAL, TRUTH, Beside, with_given
+from results.subjects import MODEL, REAL, TRUTH, Beside, with_given
 from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.protocol import plain_name
 from vdt_hpc.progress import Progress
 from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.stopping import StopFlag
@@ -21,6 +26,8 @@ from vdt_hpc.store.samples import ByteArray, SampleSet
 
 Wanted = tuple[str, str]
 """(subject, name of the metric)."""
+Gap = tuple[int, Wanted]
+"""(part of a sample set, what of it)."""
 FloatArray = npt.NDArray[np.float64]
 Metrics = Mapping[str, FrameMetric | SetMetric]
 
@@ -31,97 +38,148 @@ def _pixels(clips: ByteArray) -> list[Pixels]:
     return [Pixels(clip) for clip in clips]
 
 
-def needed(wanted: Sequence[Wanted], metrics: Metrics) -> list[Wanted]:
-    """What has to be measured for numbers that are wanted: a metric of sets also needs the truth, which is all that it
-    needs for real against real.
+def needed(wanted: Iterable[Wanted]) -> list[Wanted]:
+    """What has to be measured for numbers that are wanted, whatever several trajectories then make of it: a metric of
+    sets also needs the truth, which is all that it needs for real against real.
     """
     listed: dict[Wanted, None] = {}
     for subject, name in wanted:
-        of_sets = isinstance(metrics[name], SetMetric)
+        plain, of_sets = plain_name(name), isinstance(base.find(name), SetMetric)
         if of_sets:
-            listed[TRUTH, name] = None
+            listed[TRUTH, plain] = None
         if not (of_sets and subject == REAL):
-            listed[subject, name] = None
+            listed[subject, plain] = None
     return list(listed)
 
 
 class Measurer:
-    """Measures parts of a sample set.
+    """Measures parts of a sample set. A fault costs the numbers that it concerns, and no others.
 
     Args:
         sample_set: the finished samples, whose clips are the first of the test split, in its order.
+        digests: of its parts; None: the part is damaged.
         truth: the test split.
         metrics: by name.
-        beside: gives the subjects' frames.
+        beside: gives the frames of the rows beside the model.
+        faults: gets what could not be measured.
     """
 
-    def __init__(self, sample_set: SampleSet, truth: LatentSplit, metrics: Metrics, beside: Beside) -> None:
+    def __init__(
+        self, sample_set: SampleSet, digests: Sequence[str | None], truth: LatentSplit, metrics: Metrics,
+        beside: Beside, faults: Faults,
+    ) -> None:  # fmt: skip
         self._set, self._truth, self._metrics, self._beside = sample_set, truth, metrics, beside
+        self._digests, self._faults = digests, faults
         self._kept = Measures(sample_set.folder)
         self._definitions = {name: metric.definition() for name, metric in metrics.items()}
         self._opened: dict[str, Any] = {}
+        damaged = [part for part, digest in enumerate(digests) if digest is None]
+        self.lost = {(part, (MODEL, name)) for part in damaged for name in metrics}
+        """(part, what of it) that a fault keeps from being measured."""
 
-    def missing(self, wanted: Sequence[Wanted]) -> dict[int, list[Wanted]]:
-        """Part -> what is not kept of it."""
-        parts = range(self._set.info.num_parts())
-        gaps = {part: [want for want in wanted if not self._has(want, part)] for part in parts}
-        return {part: wants for part, wants in gaps.items() if wants}
+    def gaps(self, wanted: Iterable[Wanted]) -> set[Gap]:
+        """(part, what of it) that is not kept."""
+        return {(part, want) for want in wanted for part in self._parts if not self._has(want, part)}
 
-    def fill(self, gaps: Mapping[int, list[Wanted]], stop: StopFlag) -> None:
-        """Measure what is missing of some parts.
+    def fill(self, gaps: Set[Gap], stop: StopFlag) -> None:
+        """Measure what is missing, except what is lost.
 
         Raises:
-            UserError: the samples are not of the test split's clips, or the disk is full.
+            UserError: the disk is full.
             MissingWeights: a metric's weights are not there.
             Stopped: by a signal.
         """
+        for name in dict.fromkeys(name for _, (_, name) in sorted(gaps - self.lost)):
+            with self._losing([want for _, want in gaps if want[1] == name], self._parts):
+                self._open(name)
+        gaps = gaps - self.lost
         if not gaps:
             return
         import torch
 
         # Sums over threads differ in the last digits, and a task's cores depend on how many tasks there are.
         torch.set_num_threads(1)
-        info = self._set.info
-        num_clips = sum(len(info.part_clips(part)) for part in gaps)
-        with Progress(f"measure {info.task}", num_clips, "clips") as progress:
-            for part, wants in gaps.items():
-                self._measure(part, wants, stop, progress)
+        info, parts = self._set.info, sorted({part for part, _ in gaps})
+        with Progress(f"measure {info.task}", sum(len(info.part_clips(part)) for part in parts), "clips") as progress:
+            for part in parts:
+                self._measure(part, sorted(want for other, want in gaps if other == part), stop, progress)
+
+    @property
+    def _parts(self) -> range:
+        return range(len(self._digests))
+
+    @contextlib.contextmanager
+    def _losing(self, wants: Iterable[Wanted], parts: Iterable[int]) -> Iterator[None]:
+        """What a mistake inside costs: some numbers of some parts."""
+        try:
+            yield
+        except UserError as error:
+            self._faults.add(str(error))
+            self.lost |= set(itertools.product(parts, wants))
 
     def _has(self, want: Wanted, part: int) -> bool:
         subject, name = want
-        return self._kept.definition(subject, name, part) == self._definitions[name]
+        samples, kept = self._digests[part] if subject == MODEL else "", None
+        with self._losing([want], [part]):
+            kept = self._kept.origin(subject, name, part)
+        return kept == (self._definitions[name], samples)
 
-    def _measure(self, part: int, wants: list[Wanted], stop: StopFlag, progress: Progress) -> None:
+    def _measure(self, part: int, wants: Sequence[Wanted], stop: StopFlag, progress: Progress) -> None:
         values: dict[Wanted, list[FloatArray]] = {want: [] for want in wants}
-        names: list[str] = []
-        for index, (clip_id, samples) in zip(self._indices(part), self._set.part(part), strict=True):
+        names, samples = [], self._samples(part)
+        for index in self._set.info.part_clips(part):
             stop.check()
-            self._check(index, clip_id, samples)
-            names.append(clip_id)
-            for want, numbers in self._clip(index, samples, wants):
-                self._check_numbers(want, clip_id, numbers)
-                values[want].append(numbers)
+            values = {want: rows for want, rows in values.items() if (part, want) not in self.lost}
+            with self._losing(list(values), [part]):
+                self._check_place(index)
+                names.append(self._truth.clip_id(index))
+                self._clip(part, index, samples, values)
             progress.advance()
         for (subject, name), of_clips in values.items():
-            self._kept.write(subject, name, self._definitions[name], part, of_clips, names)
+            if (part, (subject, name)) not in self.lost:
+                digest = self._digests[part] or "" if subject == MODEL else ""
+                self._kept.write(subject, name, self._definitions[name], part, of_clips, names, digest)
 
-    def _clip(self, index: int, samples: ByteArray, wants: Sequence[Wanted]) -> list[tuple[Wanted, FloatArray]]:
-        """Of one clip, all that is wanted: each (trajectories, N)."""
+    def _clip(
+        self, part: int, index: int, samples: Iterator[ByteArray], values: Mapping[Wanted, list[FloatArray]]
+    ) -> None:
+        """Add what one clip measures to `values`: each (trajectories, N)."""
         info = self._set.info
         truth = Pixels(self._beside.true_frames(index))
         # One object for all subjects: a metric may keep what it has made of it.
         counted = {True: truth, False: truth.frames(info.generated)}
-        found = []
-        for subject in dict.fromkeys(subject for subject, _ in wants):
-            own = self._beside.frames(subject, index, samples)
-            clips = {True: _pixels(own), False: _pixels(with_given(own, truth.values, info.given))}
-            for name in (name for other, name in wants if other == subject):
-                metric, opened = self._metrics[name], self._open(name)
-                whole = metric.is_of_all_frames
-                frames = range(info.num_frames) if whole else info.generated
-                rows = [metric.row(opened, counted[whole], clip, frames) for clip in clips[whole]]
-                found.append(((subject, name), np.stack(rows)))
-        return found
+        for subject in dict.fromkeys(subject for subject, _ in values):
+            wants = [want for want in values if want[0] == subject]
+            with self._losing(wants, [part] if subject == MODEL else self._parts):
+                own = next(samples) if subject == MODEL else self._beside.frames(subject, index)
+                clips = {True: _pixels(own), False: _pixels(with_given(own, truth.values, info.given))}
+                for want in wants:
+                    with self._losing([want], self._parts):
+                        values[want].append(self._numbers(want, index, counted, clips))
+
+    def _numbers(
+        self, want: Wanted, index: int, counted: Mapping[bool, Pixels], clips: Mapping[bool, Sequence[Pixels]]
+    ) -> FloatArray:
+        """What one metric makes of a clip, (trajectories, N); `counted` and `clips`: whether given frames count."""
+        metric, opened, info = self._metrics[want[1]], self._open(want[1]), self._set.info
+        whole = metric.is_of_all_frames
+        frames = range(info.num_frames) if whole else info.generated
+        numbers = np.stack([metric.row(opened, counted[whole], clip, frames) for clip in clips[whole]])
+        self._check_numbers(want, self._truth.clip_id(index), numbers)
+        return numbers
+
+    def _samples(self, part: int) -> Iterator[ByteArray]:
+        """The model's clips of a part, each (trajectories, T, H, W, 3); nothing is read before the first is asked for.
+
+        Raises:
+            UserError: the part is damaged, or is not of the test split's clips.
+        """
+        expected, held = self._set.info.part_clips(part), self._set.num_clips_of(part)
+        if held != len(expected):
+            raise UserError(f"part {part} of {self._set.folder} holds {held} of {len(expected)} clips; {_AGAIN}")
+        for index, (clip_id, samples) in zip(expected, self._set.part(part), strict=True):
+            self._check(index, clip_id, samples)
+            yield samples
 
     def _check_numbers(self, want: Wanted, clip_id: str, numbers: FloatArray) -> None:
         """Only a metric of frames may be infinite, where frames are identical.
@@ -141,22 +199,17 @@ class Measurer:
             self._opened[name] = self._metrics[name].open()
         return self._opened[name]
 
-    def _indices(self, part: int) -> range:
-        """Indices of a part's clips in the test split.
-
-        Raises:
-            UserError: the part holds another number of clips.
-        """
-        expected, held = self._set.info.part_clips(part), self._set.num_clips_of(part)
-        if held != len(expected):
-            raise UserError(f"part {part} of {self._set.folder} holds {held} of {len(expected)} clips; {_AGAIN}")
-        return expected
+    def _check_place(self, index: int) -> None:
+        if index >= len(self._truth):
+            folder, num_clips = self._set.folder, self._set.info.num_clips
+            raise UserError(f"{folder} has {num_clips} clips, the test split {len(self._truth)}; {_AGAIN}")
 
     def _check(self, index: int, clip_id: str, samples: ByteArray) -> None:
         info, folder, truth = self._set.info, self._set.folder, self._truth
-        if index >= len(truth) or truth.clip_id(index) != clip_id:
-            expected = truth.clip_id(index) if index < len(truth) else "nothing more"
-            raise UserError(f"clip {index} of {folder} is {clip_id}, the test split has {expected}; {_AGAIN}")
+        if truth.clip_id(index) != clip_id:
+            raise UserError(
+                f"clip {index} of {folder} is {clip_id}, the test split has {truth.clip_id(index)}; {_AGAIN}"
+            )
         frames = truth.frames(index)
         expected_shape = (info.counts.of_clip(index), info.num_frames, *frames.shape[1:])
         if samples.shape != expected_shape or info.num_frames > len(frames):

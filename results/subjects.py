@@ -84,7 +84,7 @@ def real_sides(clips: Sequence[int], num_clips: int) -> tuple[list[int], list[in
 
 
 class Beside:
-    """Frames that a subject sets beside the truth, clip by clip.
+    """Frames that the rows beside the model set beside the truth, clip by clip; none of them needs a sample.
 
     Args:
         info: the sample set that is measured.
@@ -100,28 +100,25 @@ class Beside:
         frames = self._truth.frames(index)
         return frames[: self._info.num_frames]
 
-    def frames(self, subject: str, index: int, samples: ByteArray) -> ByteArray:
-        """A subject's clips for one test clip, (K, T, H, W, 3) uint8; K is 1 except for the model.
+    def frames(self, subject: str, index: int) -> ByteArray:
+        """A subject's clip for one test clip, (1, T, H, W, 3) uint8.
 
         Args:
-            subject: one of SUBJECTS, or TRUTH. `copy-last-frame` repeats, for each generated frame, the nearest given
-                frame before it, or, before all given ones, the first of them: for prediction, the last given frame.
-                `real-against-real` is the next test clip, the first after the last.
+            subject: one of SUBJECTS except the model, or TRUTH. `copy-last-frame` repeats, for each generated frame,
+                the nearest given frame before it, or, before all given ones, the first of them: for prediction, the
+                last given frame. `real-against-real` is the next test clip, the first after the last.
             index: of the test clip.
-            samples: the model's, (K, T, H, W, 3) uint8.
+
+        Raises:
+            UserError: the latents are damaged, or the autoencoder cannot be used.
         """
+        if subject == AUTOENCODER:
+            return self._decode(index)[None, : self._info.num_frames]
+        if subject == REAL:
+            return self.true_frames((index + 1) % self._info.num_clips)[None]
+        assert subject in (COPY, TRUTH), subject
         truth = self.true_frames(index)
-        if subject == TRUTH:
-            return truth[None]
-        if subject == MODEL:
-            clips = samples
-        elif subject == COPY:
-            clips = truth[None, nearest_given(self._info)]
-        elif subject == AUTOENCODER:
-            clips = self._decode(index)[None, : self._info.num_frames]
-        else:
-            clips = self.true_frames((index + 1) % self._info.num_clips)[None]
-        return clips
+        return truth[None, nearest_given(self._info)] if subject == COPY else truth[None]
 
 
 def nearest_given(info: SampleInfo) -> list[int]:

@@ -206,9 +206,10 @@ def test_samples_that_do_not_fit_are_refused(made_up):
         made_up.evaluate()
     made_up.clip_id = lambda index: f"elsewhere_{index:06d}"
     made_up.write_samples(made_up.samples[:, :1])
+    assert not made_up.paths.records.exists()
     with pytest.raises(UserError, match="is elsewhere_000000, the test split has town_000000"):
         made_up.evaluate()
-    assert not made_up.paths.records.exists()
+    assert {r.subject for r in read_records(made_up.paths.records) if r.value is not None} == {*SUBJECTS} - {"model"}
 
 
 CONDITIONAL = {
@@ -255,7 +256,7 @@ def test_the_copy_repeats_the_nearest_given_frame_before(made_up, task, sources)
 
     truth = LatentSet.open(made_up.config, made_up.paths).split("test")
     beside = Beside(made_up.info(task), truth, decode=None)
-    (copied,) = beside.frames(COPY, 1, made_up.samples[1])
+    (copied,) = beside.frames(COPY, 1)
     assert np.array_equal(copied, made_up.frames[1][sources])
 
 

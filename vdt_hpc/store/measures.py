@@ -4,7 +4,8 @@
 
 One file for each part of the set: `values`, (clips, trajectories, ...) of one number for each frame that counts, or of
 one feature vector for each clip, NaN where a clip has fewer trajectories than another; `clip_id`; as attributes, how it
-was measured and by which weights, so that a metric that is defined anew, or has other weights, is measured anew.
+was measured, by which weights, and of the model the digest of the samples: a metric that is defined anew, or has other
+weights, is measured anew, and so is a part that was sampled anew and came out otherwise.
 Each is finished by rename, so that any number of tasks, now or later, fills the same set; who removes the samples
 removes what was measured of them.
 """
@@ -50,17 +51,23 @@ class Measures:
     def __init__(self, samples: Path) -> None:
         self._folder = samples / "measures"
 
-    def definition(self, subject: str, metric: str, part: int) -> Definition | None:
-        """How a part of the set was measured; None: it was not."""
+    def origin(self, subject: str, metric: str, part: int) -> tuple[Definition, str] | None:
+        """How a part of the set was measured, and the digest of its samples (see `write`); None: it was not.
+
+        Raises:
+            UserError: what was kept is damaged.
+        """
         path = self._path(subject, metric, part)
         if not path.exists():
             return None
         with _reading(path) as file:
-            return Definition(str(file.attrs["how"]), str(file.attrs.get("weights_sha256", "")))
+            definition = Definition(str(file.attrs["how"]), str(file.attrs.get("weights_sha256", "")))
+            return definition, str(file.attrs.get("samples_sha256", ""))
 
     def is_whole(self, subject: str, metric: str, how: str, num_parts: int) -> bool:
         """Whether all parts of the set were measured in this way, and by the same weights, whichever."""
-        found = {self.definition(subject, metric, part) for part in range(num_parts)}
+        origins = [self.origin(subject, metric, part) for part in range(num_parts)]
+        found = {origin and origin[0] for origin in origins}
         (one,) = found if len(found) == 1 else (None,)
         return one is not None and one.how == how
 
@@ -70,7 +77,7 @@ class Measures:
 
     def write(
         self, subject: str, metric: str, definition: Definition, part: int, values: Sequence[FloatArray],
-        clip_ids: Sequence[str],
+        clip_ids: Sequence[str], samples_sha256: str = "",
     ) -> None:  # fmt: skip
         """Keep what was measured of one part.
 
@@ -79,6 +86,7 @@ class Measures:
             part: of the sample set.
             values: of each clip, (trajectories, N), or (trajectories, pieces, N) where a metric sees a clip in pieces.
             clip_ids: one name per clip.
+            samples_sha256: digest of the part's samples; empty: no sample has a part in it, or the part has none.
 
         Raises:
             UserError: the disk is full.
@@ -91,7 +99,7 @@ class Measures:
         with files.finish(self._path(subject, metric, part)) as temporary, h5py.File(temporary, "w") as file:
             file.create_dataset("values", data=_padded(values))
             file.create_dataset("clip_id", data=np.array(clip_ids, dtype=h5py.string_dtype()))
-            file.attrs.update(asdict(definition))
+            file.attrs.update(asdict(definition), samples_sha256=samples_sha256)
 
     def read(self, subject: str, metric: str, num_parts: int) -> FloatArray:
         """What was measured of all clips, in the set's order: (clips, trajectories, ...), NaN where a clip has fewer

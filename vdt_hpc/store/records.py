@@ -61,6 +61,8 @@ class Record:
     """Digest of the metric's definition; None where there is no number."""
     weights_sha256: str | None = None
     """SHA-256 of the pretrained weights that measured; None where there is no number, or none are needed."""
+    samples_digest: str | None = None
+    """Digest of the samples that were measured; None where nothing was sampled, or the samples have none."""
     floor_clips: int | None = None
     """Of a distance of real clips from each other: clips on each side."""
 

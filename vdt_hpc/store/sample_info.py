@@ -105,14 +105,18 @@ def read_info(folder: Path) -> SampleInfo | None:
     return SampleInfo(**{**whole, "given": tuple(whole["given"])})
 
 
-def read_infos(folder: Path) -> list[SampleInfo]:
-    """What every finished set under a run's `samples` folder says of itself, in order of name.
-
-    Raises:
-        UserError: one is damaged.
-    """
-    found = [read_info(child) for child in sorted(folder.glob("*")) if child.is_dir()]
-    return [info for info in found if info is not None]
+def read_infos(folder: Path) -> tuple[list[SampleInfo], list[str]]:
+    """What every finished set under a run's `samples` folder says of itself, in order of name; and what is damaged."""
+    found, damaged = [], []
+    for child in (child for child in sorted(folder.glob("*")) if child.is_dir()):
+        try:
+            info = read_info(child)
+        except UserError as error:
+            damaged.append(str(error))
+            continue
+        if info is not None:
+            found.append(info)
+    return found, damaged
 
 
 _USUAL = ("given", "window_frames", "overlap_frames", "decode_precision", "num_repeated_clips")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vdt_hpc.cluster import snapshot
-from vdt_hpc.commands.checks.findings import Finding, fault, ok
+from vdt_hpc.commands.checks.findings import Finding, fault, ok, warning
 from vdt_hpc.commands.checks.measuring import look_at_metrics, look_at_protocols
 from vdt_hpc.commands.checks.surroundings import Look, Surroundings
 from vdt_hpc.commands.words import amount
@@ -189,17 +189,19 @@ def look_at_checkpoint(where: Surroundings) -> Iterator[Finding]:
 
 def look_at_samples(where: Surroundings) -> Iterator[Finding]:
     """Whether there are samples of this run to measure."""
-    found = read_infos(where.paths.samples)
+    found, damaged = read_infos(where.paths.samples)
+    for line in damaged:
+        yield warning("samples", line) if found else fault("samples", line)
     own = [info for info in found if info.run_signature == signature(where.config)]
-    if not found:
+    if not found and not damaged:
         yield fault("samples", f"no finished samples in {where.paths.samples}; run the stage sample first")
-    elif not own:
+    elif found and not own:
         yield fault(
             "samples",
             f"the samples in {where.paths.samples} were made with other settings of this run; run the stage sample "
             "first",
         )
-    else:
+    elif own:
         yield ok("samples", f"{len(own)} set(s), the newest of {max(info.clips_seen for info in own):,} clips")
 
 
