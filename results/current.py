@@ -17,7 +17,8 @@ class Measured:
 
     subject: str
     first: Record
-    """Any of its records: they differ in metric and outcome alone."""
+    """Any of its records: they differ in metric and outcome alone, and those of a row beside several runs' models in
+    the run that measured."""
     by_metric: dict[str, Record]
 
 
@@ -104,11 +105,11 @@ def side_by_side(runs: Sequence[Sequence[Comparison]]) -> list[Comparison]:
 
 
 def _all_rows(same: Sequence[Comparison]) -> tuple[Measured, ...]:
+    """The models, and each row beside them once, with all that any run has measured of it."""
     rows = [row for comparison in same for row in comparison.rows]
-    models = [row for row in rows if row.subject == MODEL]
-    beside = {(row.subject, row.first.decode_precision): row for row in reversed(rows) if row.subject != MODEL}
-    order = list(dict.fromkeys((row.subject, row.first.decode_precision) for row in rows if row.subject != MODEL))
-    return (*models, *(beside[key] for key in order))
+    beside = (record for row in rows if row.subject != MODEL for record in row.by_metric.values())
+    once = numbers_first(beside, lambda one: (one.subject, one.decode_precision, one.metric))
+    return (*(row for row in rows if row.subject == MODEL), *_rows(once.values()))
 
 
 def _place(kind: tuple[str, str, str]) -> tuple[str, int, str]:
@@ -121,7 +122,7 @@ def _conditions(record: Record) -> tuple[object, ...]:
     return (record.num_clips, record.num_frames, record.given_indices, record.latents_fingerprint)
 
 
-def _rows(records: Sequence[Record]) -> list[Measured]:
+def _rows(records: Iterable[Record]) -> list[Measured]:
     by_row = _grouped(records, lambda r: (r.subject, r.samples, r.decode_precision))
     return [Measured(own[0].subject, own[0], {r.metric: r for r in own}) for own in by_row.values()]
 

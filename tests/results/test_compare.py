@@ -1,5 +1,6 @@
 """Runs side by side: who stands in a table with whom, the page in a browser, and many runs."""
 
+import csv
 import json
 import os
 import re
@@ -27,6 +28,10 @@ def also(run, name, add=0.0, **changes):
     shutil.copy(run.paths.run_config, folder / "config.yaml")
     records = [replace(record, run=name, **changes) for record in read_records(run.paths.records)]
     records = [record if record.value is None else replace(record, value=record.value + add) for record in records]
+    return write(folder, records)
+
+
+def write(folder, records):
     (folder / "records.jsonl").write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
     return folder
 
@@ -79,6 +84,30 @@ def test_the_newest_checkpoint_of_each_run_counts(measured):
     old = [replace(r, clips_seen=r.clips_seen and 100, samples=r.samples and "old", value=1.0) for r in records]
     (one,) = current.side_by_side([current.newest([*old, *records], 16)])
     assert one.model.first.clips_seen == 3200
+
+
+def test_rows_beside_the_models_have_what_any_run_has_measured_of_them(measured):
+    """A number of one run stands over another's reason, or its silence, metric by metric; so do the remarks."""
+    records = read_records(measured.paths.records)
+    ssim = [r for r in records if r.metric == "ssim"]
+    fvd = {"metric": "fvd", "interval_low": None, "interval_high": None}
+    values = {"model": 50.0, "copy-last-frame": 40.0, "autoencoder": 30.0, "real-against-real": 20.0}
+    without = [replace(r, value=None, missing="I3D weights not found", definition=None, **fvd) for r in ssim]
+    write(measured.root / "made-up", [*ssim, *without])
+    folder = also(measured, "more")
+    write(folder, [replace(r, run="more") for r in
+                   [*records, *(replace(r, value=values[r.subject], **fvd) for r in ssim)]])  # fmt: skip
+    compare(measured)
+    with (measured.root / "comparison" / "results.csv").open() as file:
+        found = [line for line in csv.DictReader(file) if line["kind"] == "reference"]
+    assert {line["subject"]: line["value"] for line in found if line["metric"] == "fvd"} == {
+        subject: str(value) for subject, value in values.items() if subject != "model"
+    }
+    assert {line["subject"] for line in found if line["metric"] == "psnr" and line["value"]} == {*values} - {"model"}
+    assert len(found) == 9
+    assert "VDT, run more is no better than copied frames in FVD" in (
+        (measured.root / "comparison" / "results.md").read_text()
+    )
 
 
 def test_a_run_that_is_damaged_is_left_out_and_named(measured):
