@@ -24,6 +24,7 @@ from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.store.manifest import read_manifest
 from vdt_hpc.store.records import read_records
 
 
@@ -74,11 +75,13 @@ def _measured(root: Path) -> tuple[list[_Run], list[str]]:
             continue
         try:
             config = strict.load(RunConfig, stored).model_copy(update={"name": folder.name})
-            records = read_records(RunPaths(config, root).records)
+            paths = RunPaths(config, root)
+            records, manifest = read_records(paths.records), read_manifest(paths.latents)
         except UserError as error:
             left_out.append(f"{folder.name}: {error}")
             continue
-        comparisons = current.newest(records, config.data.frame_height_px)
+        latents_here = manifest.fingerprint if manifest else None
+        comparisons = current.newest(records, config.data.frame_height_px, latents_here)
         if comparisons:
             found.append(_Run(config, folder, comparisons))
     return found, left_out

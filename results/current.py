@@ -1,4 +1,6 @@
-"""Which records of a run stand for its present state: those of the newest checkpoint; older ones are history."""
+"""Which records of a run stand for its present state: those of its newest checkpoint, whatever the task and protocol,
+on the latents that lie here; others are history.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -61,33 +63,37 @@ def numbers_first(records: Iterable[Record], key: Callable[[Record], Key]) -> di
     return found
 
 
-def newest(records: Sequence[Record], frame_height_px: int) -> list[Comparison]:
+def newest(records: Sequence[Record], frame_height_px: int, latents_here: str | None = None) -> list[Comparison]:
     """Group the records of the newest checkpoint of a run, and those beside them, in order of task and protocol.
-
-    Where the latents were made anew, those of the latest record count.
 
     Args:
         records: of one run.
         frame_height_px: height of its frames.
+        latents_here: fingerprint of the latents that lie here; where nothing was measured on them, or none lie here,
+            those of the newest checkpoint's latest record count.
     """
+    of_model = _present([record for record in records if record.subject == MODEL], latents_here)
+    beside = _grouped((record for record in records if record.subject != MODEL), _kind_and_conditions)
     comparisons = []
-    by_kind = _grouped(records, lambda r: (r.dataset, r.task, r.protocol))
-    for dataset, task, protocol in sorted(by_kind, key=_place):
-        same = by_kind[dataset, task, protocol]
-        of_model = [r for r in same if r.subject == MODEL]
-        if not of_model:
-            continue
-        clips_seen = max(r.clips_seen or 0 for r in of_model)
-        fresh = [r for r in of_model if r.clips_seen == clips_seen]
-        fresh = [r for r in fresh if r.latents_fingerprint == fresh[-1].latents_fingerprint]
-        beside = _grouped((r for r in same if r.subject != MODEL), _conditions)
-        for conditions, of_model in _grouped(fresh, _conditions).items():
-            chosen = [*of_model, *beside.get(conditions, ())]
-            first = chosen[0]
-            rows = _rows(chosen)
-            counts = (first.num_frames, first.given_frames)
-            comparisons.append(Comparison(dataset, frame_height_px, task, protocol, *counts, tuple(rows)))
-    return comparisons
+    for (kind, conditions), models in _grouped(of_model, _kind_and_conditions).items():
+        chosen = [*models, *beside.get((kind, conditions), ())]
+        counts = (models[0].num_frames, models[0].given_frames)
+        dataset, task, protocol = kind
+        comparisons.append(Comparison(dataset, frame_height_px, task, protocol, *counts, tuple(_rows(chosen))))
+    return sorted(comparisons, key=lambda one: _place((one.dataset, one.task, one.protocol)))
+
+
+def _present(of_model: Sequence[Record], latents_here: str | None) -> list[Record]:
+    """Of the model's records those of one checkpoint on one set of latents."""
+    if not of_model:
+        return []
+    on = latents_here
+    if on not in {record.latents_fingerprint for record in of_model}:
+        clips_seen = max(record.clips_seen or 0 for record in of_model)
+        on = [record for record in of_model if (record.clips_seen or 0) == clips_seen][-1].latents_fingerprint
+    fitting = [record for record in of_model if record.latents_fingerprint == on]
+    clips_seen = max(record.clips_seen or 0 for record in fitting)
+    return [record for record in fitting if (record.clips_seen or 0) == clips_seen]
 
 
 def side_by_side(runs: Sequence[Sequence[Comparison]]) -> list[Comparison]:
@@ -116,6 +122,10 @@ def _place(kind: tuple[str, str, str]) -> tuple[str, int, str]:
     dataset, task, protocol = kind
     order: list[str] = list(TASKS)
     return (dataset, order.index(task), protocol)
+
+
+def _kind_and_conditions(record: Record) -> tuple[tuple[str, str, str], tuple[object, ...]]:
+    return (record.dataset, record.task, record.protocol), _conditions(record)
 
 
 def _conditions(record: Record) -> tuple[object, ...]:

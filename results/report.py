@@ -52,12 +52,13 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     if current_task().rank != 0:
         return StageResult("rank 0 writes the report")
     paths = paths_for(config, partition)
-    comparisons = current.newest(read_records(paths.records), config.data.frame_height_px)
+    manifest = read_manifest(paths.latents)
+    latents_here = manifest.fingerprint if manifest else None
+    comparisons = current.newest(read_records(paths.records), config.data.frame_height_px, latents_here)
     if not comparisons:
         raise UserError(f"no records of this run in {paths.records}; run the stage evaluate first")
     others = published.load()
     built = [protocol_table.build(config.evaluate, one, others) for one in comparisons]
-    manifest = read_manifest(paths.latents)
     measured_on = {row.first.latents_fingerprint for comparison in comparisons for row in comparison.rows}
     notes_on_data = data_notes.to_markdown(manifest, measured_on)
     files.write_text(paths.tables / "results.md", "\n".join([markdown.to_markdown(built), *notes_on_data]))

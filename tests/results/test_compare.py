@@ -86,6 +86,32 @@ def test_the_newest_checkpoint_of_each_run_counts(measured):
     assert one.model.first.clips_seen == 3200
 
 
+def test_only_the_newest_checkpoint_of_a_run_makes_tables_whatever_the_task_and_protocol(measured):
+    records = read_records(measured.paths.records)
+    old = {"clips_seen": 1600, "checkpoint": "clips-000001600", "samples": "old"}
+    older = [replace(r, **changed, **(old if r.subject == "model" else {}))
+             for changed in ({"task": "backward"}, {"protocol": "quick"}) for r in records]  # fmt: skip
+    write(measured.root / "made-up", [*older, *records])
+    result = measured.report()
+    assert result.summary == "reported clips-000003200: 1 table(s), 1 film strip(s)"
+    assert compare(measured).summary == "compare: 1 run(s) in 1 table(s)"
+    for folder in (measured.paths.tables, measured.root / "comparison"):
+        assert "1,600 clips seen" not in (folder / "results.md").read_text()
+
+
+def test_of_several_latents_those_that_lie_here_count(measured):
+    """Encoded anew in between, measured, and put back: the file has the later records last."""
+    records = read_records(measured.paths.records)
+    others = [replace(r, latents_fingerprint="another", samples=r.samples and "another", value=1.0,
+                      clips_seen=r.clips_seen and 6400) for r in records]  # fmt: skip
+    folder = write(measured.root / "made-up", [*records, *others])
+    compare(measured)
+    text = (measured.root / "comparison" / "results.md").read_text()
+    assert "3,200 clips seen" in text and "6,400 clips seen" not in text
+    (one,) = current.newest(read_records(folder / "records.jsonl"), 16)
+    assert (one.model.first.clips_seen, one.model.first.latents_fingerprint) == (6400, "another")
+
+
 def test_rows_beside_the_models_have_what_any_run_has_measured_of_them(measured):
     """A number of one run stands over another's reason, or its silence, metric by metric; so do the remarks."""
     records = read_records(measured.paths.records)
