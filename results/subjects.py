@@ -51,6 +51,8 @@ def reason_against(
     if info.num_frames > data.frames_per_clip:
         return f"the samples have {info.num_frames} frames, the true clips {data.frames_per_clip}"
     if isinstance(metric, SetMetric):
+        if subject == REAL and metric.over == "pooled":
+            return "does not apply: pooled trajectories are more clips than there are real ones to set beside as many"
         if info.num_frames < metric.min_frames:
             return f"{metric.label} needs clips of at least {metric.min_frames} frames; these have {info.num_frames}"
         num_clips = len(real_sides(clips, info.num_clips)[0]) if subject == REAL else len(clips)
@@ -67,7 +69,8 @@ def reason_against(
 
 
 def real_sides(clips: Sequence[int], num_clips: int) -> tuple[list[int], list[int]]:
-    """Two disjoint sets of real clips of one size, whose distance is the floor of a distance between so many.
+    """Two disjoint sets of real clips of one size, whose distance is the floor of a distance between so many alone:
+    a distance falls with the number of clips on each side.
 
     Where there are as many others, the clips that are measured and as many others, spread evenly; else every other of
     the measured ones on each side, of an odd number without the last.

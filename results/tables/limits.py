@@ -38,12 +38,14 @@ def _above_the_ceiling(comparison: Comparison, name: str, model: Measured) -> li
 
 
 def _below_the_floor(comparison: Comparison, name: str, model: Measured) -> list[str]:
-    """The distance of real clips from each other is the floor of a distance."""
+    """The distance of real clips from each other is the floor of a distance between as many clips on each side alone:
+    of one distribution, it falls with their number.
+    """
     return [
         f"{_said(name, record)} is below that of real clips against real ones, {_number(other)} between "
-        f"two sets of {other.floor_clips or 'some'}: too few clips to tell, or samples that repeat the truth."
+        f"two sets of {other.floor_clips}: too few clips to tell, or samples that repeat the truth."
         for record, other in _pairs(comparison, model, REAL)
-        if isinstance(base.find(record.metric), SetMetric) and _is_better(record, other)
+        if _has_sides_of(record, other) and _is_better(record, other)
     ]
 
 
@@ -64,6 +66,12 @@ def _pairs(comparison: Comparison, model: Measured, subject: str) -> list[tuple[
         if name in row.by_metric
     ]
     return [(record, other) for record, other in pairs if record.value is not None and other.value is not None]
+
+
+def _has_sides_of(record: Record, other: Record) -> bool:
+    """Whether a distance of real clips is between as many on each side as the model's."""
+    metric = base.find(record.metric)
+    return isinstance(metric, SetMetric) and metric.over != "pooled" and other.floor_clips == record.num_clips
 
 
 def _is_better(record: Record, other: Record) -> bool:

@@ -17,9 +17,9 @@ def remarks(*records):
     return limits.remarks(comparison)
 
 
-def beside(metric="psnr", **changed):
+def beside(metric="psnr", floor_clips=256, **changed):
     values = BESIDE | {name.replace("_", "-"): value for name, value in changed.items()}
-    floor = {"real-against-real": {"floor_clips": 128}}
+    floor = {"real-against-real": {"floor_clips": floor_clips}}
     return [record(metric, value, subject=subject, **floor.get(subject, {})) for subject, value in values.items()]
 
 
@@ -35,7 +35,7 @@ def beside(metric="psnr", **changed):
          ["VDT, run big: LPIPS of 0.090 is better than that of the autoencoder's own"]),
         ("fvd", 50.0, {"autoencoder": 20.0, "real_against_real": 40.0, "copy_last_frame": 90.0}, []),
         ("fvd", 39.0, {"autoencoder": 20.0, "real_against_real": 40.0, "copy_last_frame": 90.0},
-         ["VDT, run big: FVD of 39.0 is below that of real clips against real ones, 40.0 between two sets of 128"]),
+         ["VDT, run big: FVD of 39.0 is below that of real clips against real ones, 40.0 between two sets of 256"]),
         ("fvd", 19.0, {"autoencoder": 20.0, "real_against_real": 30.0, "copy_last_frame": 10.0},
          ["VDT, run big: FVD of 19.0 is better than", "VDT, run big: FVD of 19.0 is below",
           "VDT, run big is no better than copied frames in FVD."]),
@@ -44,6 +44,13 @@ def beside(metric="psnr", **changed):
 def test_only_what_passes_a_limit_is_remarked(metric, value, others, said):
     found = remarks(record(metric, value), *beside(metric, **others))
     assert [line[: len(start)] for line, start in zip(found, said, strict=True)] == said
+
+
+@pytest.mark.parametrize(("metric", "floor_clips"), [("fvd", 128), ("fvd", None), ("fvd:pooled", 256)])
+def test_a_distance_of_other_numbers_of_clips_is_no_floor(metric, floor_clips):
+    """Of one distribution FVD is 122 between 128 and 128 clips, 75 between 256 and 256, 41 between 256 and 2,560."""
+    values = {"autoencoder": 20.0, "real_against_real": 75.1, "copy_last_frame": 90.0}
+    assert remarks(record(metric, 66.8, num_trajectories=10), *beside(metric, floor_clips, **values)) == []
 
 
 def test_what_has_no_number_passes_no_limit():

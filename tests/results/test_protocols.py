@@ -26,7 +26,7 @@ from vdt_hpc.experiment.tasks_config import TASKS
 from vdt_hpc.quality.distortion import psnr, psnr_by_frame, ssim_by_frame
 from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.store.measures import Measures
-from vdt_hpc.store.records import read_records
+from vdt_hpc.store.records import merge_records, read_records
 
 NAMES = sorted(path.stem for path in protocol.FOLDER.glob("*.yaml"))
 GIVEN = 2
@@ -285,18 +285,28 @@ def test_two_chunks_of_a_clip_are_two_samples(made_up, tiny_i3d):
     ]  # fmt: skip
 
 
-def test_a_distance_below_that_of_real_clips_is_remarked(made_up, tiny_i3d):
+def test_a_distance_below_that_of_as_many_real_clips_is_remarked(made_up, of_ours, tiny_i3d):
+    """Two clips of four have a floor, of two others; all four have halves beside them, which are none; pooled
+    trajectories have no number beside them, also where an earlier evaluation put one down."""
     tiny_i3d()
+    of_ours("two", clips="spread", num_clips=2, metrics=["fvd", "fvd:pooled"])
     noisy = np.clip(made_up.frames[:, None].astype(int) + np.array([-1, 1])[None, :, None, None, None, None], 0, 255)
-    made_up.write_samples(noisy.astype(np.uint8)[:, :1])
-    made_up.evaluate(metrics=("fvd",))
-    found = records(made_up)
-    assert found["model", "fvd"].value < found["real-against-real", "fvd"].value
+    made_up.write_samples(noisy.astype(np.uint8))
+    made_up.evaluate(metrics=("fvd",), protocols=("two",))
+    all_four, two = records(made_up, protocol="2to28"), records(made_up, protocol="two")
+    pooled = two["real-against-real", "fvd:pooled"]
+    assert pooled.missing.startswith("does not apply: pooled trajectories are more clips than there are real ones")
+    merge_records(made_up.paths.records, [replace(pooled, value=9.9, missing=None, floor_clips=2)])
+    assert made_up.evaluate(metrics=("fvd",), protocols=("two",)).summary == "put 1 of 12 records down"
+    assert records(made_up, protocol="two")["real-against-real", "fvd:pooled"] == pooled
     made_up.report()
-    said = f"FVD of {found['model', 'fvd'].value:.1f} is below that of real clips against real ones"
-    for text in ((made_up.paths.tables / "results.md").read_text(), made_up.paths.page.read_text()):
-        assert said in text
-        assert "between two sets of 2: too few clips to tell" in text
+    for found, is_remarked in ((two, True), (all_four, False)):
+        own, real = found["model", "fvd"], found["real-against-real", "fvd"]
+        assert own.value < real.value and real.floor_clips == 2
+        said = f"FVD of {own.value:.1f} is below that of real clips against real ones, {real.value:.1f}"
+        for text in ((made_up.paths.tables / "results.md").read_text(), made_up.paths.page.read_text()):
+            assert (said in text) == is_remarked
+            assert text.count("between two sets of 2: too few clips to tell") == 1
 
 
 def test_frames_that_are_too_small_for_a_metric_are_the_reason(made_up, tmp_path):
