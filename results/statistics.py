@@ -57,7 +57,9 @@ def _outcome(
         return values[list(selection.clips), : selection.num_trajectories]
 
     if isinstance(metric, FrameMetric):
-        return of_clips(_over_trajectories(metric, metric.of_frames(read(subject))))
+        by_frame = read(subject)
+        identical = "have frames that are" if np.isinf(by_frame).any() else "are"
+        return of_clips(_over_trajectories(metric, metric.of_frames(by_frame)), identical)
     if subject == REAL:
         everything = kept.read(TRUTH, plain_name(metric.name), num_parts)[:, 0]
         one, other = real_sides(selection.clips, len(everything))
@@ -79,13 +81,14 @@ def _over_trajectories(metric: FrameMetric, values: FloatArray) -> FloatArray:
     return mean
 
 
-def of_clips(values: FloatArray) -> Outcome:
+def of_clips(values: FloatArray, identical: str = "are") -> Outcome:
     """The mean over clips with its interval, or the reason why there is none.
 
     Args:
         values: (clips,); infinite where a clip equals the truth and the metric has no finite value.
+        identical: the verb of such a clip: it is identical as a whole, or has frames that are.
     """
     num_identical = int(np.isinf(values).sum())
     if num_identical:
-        return Outcome(None, f"infinite: {num_identical} of {len(values)} clips are identical with the truth")
+        return Outcome(None, f"infinite: {num_identical} of {len(values)} clips {identical} identical with the truth")
     return Outcome(float(values.mean()), interval=bootstrap(values))

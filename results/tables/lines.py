@@ -12,7 +12,8 @@ from results.subjects import MODEL
 from results.tables.building import name_of
 from results.tables.table import Table
 
-COUNTS = ("num_clips", "num_trajectories", "num_frames", "given_frames", "num_steps", "seed", "clips_seen", "rank")
+COUNTS = ("num_clips", "num_trajectories", "num_frames", "given_frames", "num_steps", "seed", "clips_seen",
+          "floor_clips", "rank")  # fmt: skip
 
 
 def to_csv(comparisons: Sequence[Comparison], groups: Sequence[Published], tables: Sequence[Table]) -> str:

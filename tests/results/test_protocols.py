@@ -278,6 +278,15 @@ def test_the_lab_counts_given_frames_as_they_were_sampled(made_up):
     assert found[0, "psnr-lab"] == pytest.approx(np.mean(expected), abs=0.1)  # of the mean error, not the mean of PSNRs
 
 
+def test_frames_that_are_identical_are_no_identical_clips(made_up):
+    """Copies have the true given frames, which count for the lab alone: of these its PSNR is infinite."""
+    made_up.write_samples(made_up.samples)
+    made_up.evaluate(metrics=("psnr",), protocols=("lab2024",))
+    assert records(made_up)["copy-last-frame", "psnr-lab"].missing == (
+        "infinite: 4 of 4 clips have frames that are identical with the truth"
+    )
+
+
 def test_two_chunks_of_a_clip_are_two_samples(made_up, tiny_i3d):
     clip = Pixels(made_up.frames[0])
     assert in_chunks(lambda part: np.array([part.num_frames, part.values.mean()]), 8)(clip).tolist() == [

@@ -42,6 +42,7 @@ def test_what_a_protocol_does_not_state_is_said():
         "FVD of 30 frames; Lanczos filter"
     )
     assert "FVD of chunks of 16 and 14 frames" in by_method["SyncVP RGB"]
+    assert by_method["STDiff"].endswith("its committed code cuts the frames of SSIM and LPIPS to 17")
     assert "one trajectory; colour SSIM" in by_method["VDT979"]
 
 

@@ -1,5 +1,6 @@
 """Published rows beside ours only where they may stand, every dash with its reason, the best marked."""
 
+import csv
 import io
 
 import pandas as pd
@@ -116,6 +117,9 @@ def test_the_csv_is_tidy_and_not_rounded():
     assert own.loc["ssim", "value"] == 0.7123456789 and own.loc["ssim", "rank"] == 4
     assert own.loc["fvd", "missing"] == "no weights" and pd.isna(own.loc["fvd", "value"])
     assert own.loc["ssim", "latents_fingerprint"] == "f00"
+    real = record("fvd", 9.5, subject="real-against-real", floor_clips=128)
+    by_row = csv.DictReader(io.StringIO(lines.to_csv(current.newest([*records, real], 128), published.load(), [])))
+    assert {line["floor_clips"] for line in by_row} == {"", "128"}
     others = frame[frame["kind"] == "published"].set_index(["method", "metric"])
     assert others.loc[("VDT979", "fvd-lab"), "value"] == others.loc[("VDT979", "fvd"), "value"] == 1607.1
     assert others.loc[("VDT979", "fvd-lab"), "protocol"] == "lab2024"
