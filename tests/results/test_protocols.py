@@ -95,6 +95,15 @@ def test_mistakes_in_a_protocol_are_one_line(made_up, of_ours, content, said):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("protocols", [(), ("full1525",)])
+def test_the_runs_own_protocol_may_not_have_the_name_of_a_file(made_up, protocols):
+    made_up.write_samples(made_up.samples)
+    with pytest.raises(UserError, match=r"'full1525' is the name of configs/protocol/full1525.yaml") as refused:
+        made_up.evaluate(protocol="full1525", protocols=protocols)
+    assert "\n" not in str(refused.value)
+    assert not made_up.paths.records.exists()
+
+
 def test_an_unknown_protocol_names_those_that_there_are(made_up):
     made_up.write_samples(made_up.samples[:, :1])
     with pytest.raises(UserError, match=r"unknown protocol 'mcvd': .* there are full1525, lab2024, mcvd256, quick"):

@@ -110,7 +110,7 @@ class EvaluateConfig(Section):
 
     protocol: str = "2to28"
     """Name of the run's own protocol in records and tables, which takes all that was sampled; numbers are compared only
-    within one name."""
+    within one name, so it must not be that of a file in configs/protocol."""
     metrics: tuple[str, ...] = ("fvd", "ssim", "psnr", "lpips")
     """Its metrics, in the order of the table's columns: names of files in results/metrics; ssim:best, fvd:pooled say
     what several trajectories become."""

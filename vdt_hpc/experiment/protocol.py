@@ -95,8 +95,14 @@ def of_run(config: EvaluateConfig) -> list[Protocol]:
     """The run's own, then those that it names.
 
     Raises:
-        UserError: one is unknown or damaged.
+        UserError: one is unknown or damaged, or the run's own has the name of a file, under which its numbers would
+            stand beside those of runs that were measured by that file.
     """
+    if find(config.protocol) is not None:
+        raise UserError(
+            f"evaluate.protocol {config.protocol!r} is the name of configs/protocol/{config.protocol}.yaml, which the "
+            "run's own protocol must not carry; choose another; evaluate.protocols measures by the file"
+        )
     return [own(config), *map(load, config.protocols)]
 
 
