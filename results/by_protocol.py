@@ -92,15 +92,15 @@ class OfProtocol:
 def _is_open(record: Record | None, reason: str | None, metric: FrameMetric | SetMetric, digest: str | None) -> bool:
     """Whether something is to be put on record.
 
-    It was not, or what it lacked is there now, or the samples or the metric are others now, or it was none to put down.
+    It was not, or what it lacked is there now, or the samples or the metric are others now, or it never had a meaning. A
+    number whose weights are gone stands, as long as it is of these samples.
     """
     if record is None:
         return True
+    is_of_others = digest is not None and record.samples_digest != digest
     if reason is not None:
-        return record.value is not None and reason.startswith(NEVER)
-    if record.missing is not None and MARK in record.missing:
-        return True
-    if digest is not None and record.samples_digest != digest:
+        return record.value is not None and (is_of_others or reason.startswith(NEVER))
+    if is_of_others or (record.missing is not None and MARK in record.missing):
         return True
     definition = metric.definition()
     return (record.definition, record.weights_sha256 or "") != (definition.digest, definition.weights_sha256)

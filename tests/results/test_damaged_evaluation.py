@@ -147,6 +147,15 @@ def test_a_part_that_was_sampled_again_is_measured_again_and_alone(run):
     assert [r for r in before if r.subject != "model"] == [r for r in after if r.subject != "model"]
 
 
+def test_a_number_whose_weights_are_gone_does_not_outlive_its_samples(run, tiny_i3d, tmp_path):
+    tiny_i3d()
+    run.evaluate(metrics=("fvd",))
+    (tmp_path / "weights" / "i3d_torchscript.pt").unlink()
+    write_part(run.folder, 1, run.frames[1:2, None].repeat(2, 1) ^ 16, [run.clip_id(1)])
+    assert "put 1 of 4 records down; missing: I3D weights not found" in run.evaluate(metrics=("fvd",)).summary
+    assert {row for row, *_ in on_record(run)} == BESIDE
+
+
 def test_samples_and_measures_from_before_there_was_a_digest_stay_measured(run):
     import h5py
 
