@@ -92,7 +92,7 @@ class OfProtocol:
 def _is_open(record: Record | None, reason: str | None, metric: FrameMetric | SetMetric, digest: str | None) -> bool:
     """Whether something is to be put on record.
 
-    It was not, or what it lacked is there now, or the samples or the metric are others now, or it never had a meaning. A
+    It was not, or what it lacked is there now, or the samples or the metric are others now, or it never applied. A
     number whose weights are gone stands, as long as it is of these samples.
     """
     if record is None:
