@@ -6,12 +6,15 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from results.frechet import frechet
+from results.metrics.fvd_lab import mean_over_batches
+from results.metrics.psnr_lab import psnr_by_frame_of_the_lab
 from results.metrics.ssim_lab import ssim_by_frame_of_the_lab
 from tests.results.conftest import make_run, smooth_clips
-from vdt_hpc.quality.distortion import ssim_by_frame
+from vdt_hpc.quality.distortion import psnr_by_frame, ssim_by_frame
 from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.store.records import read_records
 
+GIVEN = 2
 NUM_CLIPS = 40
 """Two batches of 16, and 8 clips that the lab throws away."""
 
@@ -92,3 +95,56 @@ def test_the_labs_window_is_a_convolution_of_11_pixels_with_zeros_beyond_the_fra
     s11, s22, s12 = window(one * one) - m1**2, window(two * two) - m2**2, window(one * two) - m1 * m2
     quality = (2 * m1 * m2 + 1e-4) * (2 * s12 + 9e-4) / ((m1**2 + m2**2 + 1e-4) * (s11 + s22 + 9e-4))
     assert ssim_by_frame_of_the_lab(truth, other) == pytest.approx(quality.mean((1, 2, 3)).numpy(), rel=1e-9)
+
+
+def pair(size=32, seed=0):
+    draw = np.random.default_rng(seed)
+    truth = draw.integers(0, 256, (3, size, size, 3))
+    other = np.clip(truth + draw.normal(0, 30, truth.shape), 0, 255)
+    return Pixels(truth.astype(np.uint8)), Pixels(other.astype(np.uint8))
+
+
+def test_the_labs_psnr_is_6_db_too_low():
+    truth, other = pair()
+    expected = psnr_by_frame(truth, other) - 20 * np.log10(2)
+    assert np.allclose(psnr_by_frame_of_the_lab(truth, other), expected, rtol=1e-12)
+
+
+def test_the_labs_ssim_is_too_low_and_its_window_right():
+    smooth = np.add.outer(np.arange(64), np.arange(64))[None, ..., None].repeat(3, -1)
+    truth = Pixels(smooth.astype(np.uint8))
+    other = Pixels(np.clip(smooth + np.random.default_rng(0).normal(0, 12, smooth.shape), 0, 255).astype(np.uint8))
+    assert ssim_by_frame_of_the_lab(truth, other)[0] < ssim_by_frame(truth, other)[0] - 0.05
+    assert ssim_by_frame_of_the_lab(truth, truth) == pytest.approx(1.0, rel=1e-12)
+
+
+def test_the_labs_fvd_is_inflated_and_throws_clips_away():
+    draw = np.random.default_rng(0)
+    one, other = draw.standard_normal((2, 40, 12))
+    expected = np.mean([frechet(one[i : i + 16], other[i : i + 16]) for i in (0, 16)])
+    assert mean_over_batches(one, other) == pytest.approx(expected, rel=1e-12)
+    assert mean_over_batches(one, other) > 1.5 * frechet(one, other)
+    assert mean_over_batches(one[:32], other[:32]) == mean_over_batches(one, other)
+
+
+def test_the_lab_counts_given_frames_as_they_were_sampled(made_up):
+    made_up.write_samples(made_up.samples[:, :1])
+    changed = made_up.samples[:, :1].copy()
+    changed[:, :, :GIVEN] = 255 - changed[:, :, :GIVEN]
+    made_up.write_samples(changed, made_up.info(seed=1))
+    made_up.evaluate(metrics=("psnr",), protocols=("lab2024",))
+    found = {(r.seed, r.metric): r.value for r in read_records(made_up.paths.records) if r.subject == "model"}
+    assert found[0, "psnr"] == found[1, "psnr"]
+    assert found[0, "psnr-lab"] > found[1, "psnr-lab"] + 1
+    expected = [psnr_by_frame(Pixels(true), Pixels(one)).mean() - 20 * np.log10(2)
+                for true, one in zip(made_up.frames, made_up.samples[:, 0], strict=True)]  # fmt: skip
+    assert found[0, "psnr-lab"] == pytest.approx(np.mean(expected), abs=0.1)  # of the mean error, not the mean of PSNRs
+
+
+def test_frames_that_are_identical_are_no_identical_clips(made_up):
+    """Copies have the true given frames, which count for the lab alone: of these its PSNR is infinite."""
+    made_up.write_samples(made_up.samples)
+    made_up.evaluate(metrics=("psnr",), protocols=("lab2024",))
+    (copied,) = [record for record in read_records(made_up.paths.records)
+                 if (record.subject, record.metric) == ("copy-last-frame", "psnr-lab")]  # fmt: skip
+    assert copied.missing == "infinite: 4 of 4 clips have frames that are identical with the truth"

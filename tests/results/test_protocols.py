@@ -14,16 +14,13 @@ from results import metrics
 from results.frechet import frechet
 from results.i3d import in_chunks, open_i3d
 from results.metrics import base
-from results.metrics.fvd_lab import mean_over_batches
-from results.metrics.psnr_lab import psnr_by_frame_of_the_lab
-from results.metrics.ssim_lab import ssim_by_frame_of_the_lab
 from tests.quality.made_alexnet import alexnet
 from vdt_hpc.commandline import load_run
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import protocol
 from vdt_hpc.experiment.sample_counts import SampleCounts
 from vdt_hpc.experiment.tasks_config import TASKS
-from vdt_hpc.quality.distortion import psnr, psnr_by_frame, ssim_by_frame
+from vdt_hpc.quality.distortion import psnr
 from vdt_hpc.quality.pixels import Pixels
 from vdt_hpc.store.measures import Measures
 from vdt_hpc.store.records import merge_records, read_records
@@ -241,59 +238,6 @@ def test_a_metric_that_is_defined_anew_is_measured_anew(made_up, monkeypatch):
     monkeypatch.setattr("results.metrics.psnr.METRIC", halved)
     made_up.evaluate(metrics=("psnr",))
     assert records(made_up)["model", "psnr"].value == pytest.approx(before + 10 * np.log10(2), rel=1e-12)
-
-
-def pair(size=32, seed=0):
-    draw = np.random.default_rng(seed)
-    truth = draw.integers(0, 256, (3, size, size, 3))
-    other = np.clip(truth + draw.normal(0, 30, truth.shape), 0, 255)
-    return Pixels(truth.astype(np.uint8)), Pixels(other.astype(np.uint8))
-
-
-def test_the_labs_psnr_is_6_db_too_low():
-    truth, other = pair()
-    expected = psnr_by_frame(truth, other) - 20 * np.log10(2)
-    assert np.allclose(psnr_by_frame_of_the_lab(truth, other), expected, rtol=1e-12)
-
-
-def test_the_labs_ssim_is_too_low_and_its_window_right():
-    smooth = np.add.outer(np.arange(64), np.arange(64))[None, ..., None].repeat(3, -1)
-    truth = Pixels(smooth.astype(np.uint8))
-    other = Pixels(np.clip(smooth + np.random.default_rng(0).normal(0, 12, smooth.shape), 0, 255).astype(np.uint8))
-    assert ssim_by_frame_of_the_lab(truth, other)[0] < ssim_by_frame(truth, other)[0] - 0.05
-    assert ssim_by_frame_of_the_lab(truth, truth) == pytest.approx(1.0, rel=1e-12)
-
-
-def test_the_labs_fvd_is_inflated_and_throws_clips_away():
-    draw = np.random.default_rng(0)
-    one, other = draw.standard_normal((2, 40, 12))
-    expected = np.mean([frechet(one[i : i + 16], other[i : i + 16]) for i in (0, 16)])
-    assert mean_over_batches(one, other) == pytest.approx(expected, rel=1e-12)
-    assert mean_over_batches(one, other) > 1.5 * frechet(one, other)
-    assert mean_over_batches(one[:32], other[:32]) == mean_over_batches(one, other)
-
-
-def test_the_lab_counts_given_frames_as_they_were_sampled(made_up):
-    made_up.write_samples(made_up.samples[:, :1])
-    changed = made_up.samples[:, :1].copy()
-    changed[:, :, :GIVEN] = 255 - changed[:, :, :GIVEN]
-    made_up.write_samples(changed, made_up.info(seed=1))
-    made_up.evaluate(metrics=("psnr",), protocols=("lab2024",))
-    found = {(r.seed, r.metric): r.value for r in read_records(made_up.paths.records) if r.subject == "model"}
-    assert found[0, "psnr"] == found[1, "psnr"]
-    assert found[0, "psnr-lab"] > found[1, "psnr-lab"] + 1
-    expected = [psnr_by_frame(Pixels(true), Pixels(one)).mean() - 20 * np.log10(2)
-                for true, one in zip(made_up.frames, made_up.samples[:, 0], strict=True)]  # fmt: skip
-    assert found[0, "psnr-lab"] == pytest.approx(np.mean(expected), abs=0.1)  # of the mean error, not the mean of PSNRs
-
-
-def test_frames_that_are_identical_are_no_identical_clips(made_up):
-    """Copies have the true given frames, which count for the lab alone: of these its PSNR is infinite."""
-    made_up.write_samples(made_up.samples)
-    made_up.evaluate(metrics=("psnr",), protocols=("lab2024",))
-    assert records(made_up)["copy-last-frame", "psnr-lab"].missing == (
-        "infinite: 4 of 4 clips have frames that are identical with the truth"
-    )
 
 
 def test_two_chunks_of_a_clip_are_two_samples(made_up, tiny_i3d):
