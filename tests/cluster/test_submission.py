@@ -239,7 +239,7 @@ def test_the_plan_of_a_stage_that_does_not_train_has_no_batch(tmp_path):
     plan = launch("sample", "evaluate", "batch.global_clips=5", "--dry-run", *where)
     assert (plan.returncode, plan.stderr) == (0, "")
     words = [line.split("  ")[0] for line in plan.stdout.partition("\n\n")[0].splitlines()]
-    assert words == ["run", "stages", "latents", "partition", "time limit"]
+    assert words == ["run", "stages", "latents", "frames", "partition", "time limit"]
     refused = launch("train", "sample", "batch.global_clips=5", "--dry-run", *where)
     assert refused.returncode == 2
     assert "batch.global_clips 5 is less than the 8 tasks of partition many" in refused.stderr

@@ -34,7 +34,7 @@ def describe(
         cluster: name of the Slurm cluster; empty on this machine, or where none answers.
 
     Raises:
-        UserError: training is asked for, and its batch cannot be spread over a partition's tasks.
+        UserError: no such folder of frames can be, or a training's batch cannot be spread over a partition's tasks.
     """
     lines = [
         f"run          {config.name} (signature {signature(config)}) in {paths.run}",
@@ -43,6 +43,8 @@ def describe(
     ]
     if {"index", "encode"} & set(names):
         lines += frames_outlook.describe(config, paths)
+    else:
+        lines.append(f"frames       {paths.frames}")
     if "train" in names and config.init.from_ is not None:
         lines.append(f"begins with  {_initial_weights(config.init.from_)}")
     for partition in partitions:
