@@ -29,6 +29,7 @@ from vdt_hpc import files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig, Split
 from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc.store import hdf5
 from vdt_hpc.store.manifest import Manifest, Shard, require_manifest
 from vdt_hpc.store.rows import Rows
 
@@ -80,16 +81,13 @@ def write_shard(path: Path, content: ShardContent) -> None:
     if content.frames is not None:
         arrays["frames"] = content.frames
     arrays |= {f"ceiling/{metric}": values for metric, values in content.ceiling.items()}
-    # Made in memory: what is left of a file that HDF5 could not write to a full disk cannot be closed without noise.
-    with files.finish(path) as temporary, h5py.File(temporary, "w", driver="core", backing_store=False) as file:
+    with hdf5.finish(path) as file:
         for name, array in arrays.items():
             file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]) if len(array) else None)
         file.create_dataset("clip_id", data=np.array(content.clip_ids, dtype=h5py.string_dtype()))
         file.attrs["left_out"] = json.dumps(content.left_out)
         if content.bf16_deviation is not None:
             file.attrs["bf16_deviation"] = content.bf16_deviation
-        file.flush()
-        temporary.write_bytes(file.id.get_file_image())
 
 
 def describe_shard(path: Path, split: Split) -> Shard:

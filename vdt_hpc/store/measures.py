@@ -20,8 +20,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from vdt_hpc import files, unfinished
+from vdt_hpc import unfinished
 from vdt_hpc.errors import UserError
+from vdt_hpc.store import hdf5
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -96,7 +97,7 @@ class Measures:
             raise ValueError(f"values of shapes {[clip.shape for clip in values]} for {len(clip_ids)} clips")
         if any(np.isnan(clip).any() for clip in values):
             raise ValueError(f"{metric} of {subject} in part {part} holds values that are no numbers")
-        with files.finish(self._path(subject, metric, part)) as temporary, h5py.File(temporary, "w") as file:
+        with hdf5.finish(self._path(subject, metric, part)) as file:
             file.create_dataset("values", data=_padded(values))
             file.create_dataset("clip_id", data=np.array(clip_ids, dtype=h5py.string_dtype()))
             file.attrs.update(asdict(definition), samples_sha256=samples_sha256)

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
+from vdt_hpc.store import hdf5
 from vdt_hpc.store.sample_info import SAMPLES, SampleInfo, read_info
 
 ByteArray = npt.NDArray[np.uint8]
@@ -65,7 +66,7 @@ def write_part(
         told = [f"{clip.dtype} {clip.shape}" for clip in samples]
         raise ValueError(f"samples {told} for {len(clip_ids)} clip ids do not fit")
     most = max(len(clip) for clip in samples)
-    with files.finish(part_path(folder, part)) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.finish(part_path(folder, part)) as file:
         stored = file.create_dataset("samples", (len(samples), most, *shape), np.uint8, chunks=(1, 1, *shape))
         for index, clip in enumerate(samples):
             stored[index, : len(clip)] = clip  # a chunk that is never written takes no space
