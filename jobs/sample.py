@@ -1,8 +1,10 @@
 """Stage `sample`: checkpoints and latents -> samples, from the averaged weights of the newest valid checkpoint.
 
-Part i of a task belongs to rank i % world; ranks never talk, so any number of them, now or later, fills the same set.
+Part i of a task belongs to rank i % world; ranks never talk, so any number of them, now or later, fills the same set:
+the first to look writes down which checkpoint it is from.
 """
 
+from jobs.choosing import Chooser
 from vdt_hpc.dist import current_task
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
@@ -13,48 +15,44 @@ from vdt_hpc.experiment.sample_config import SampleConfig
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.experiment.tasks_config import TaskName
-from vdt_hpc.stopping import StopFlag
-from vdt_hpc.store import checkpoint
-from vdt_hpc.store.checkpoint import Checkpoint
+from vdt_hpc.stopping import StopFlag, Stopped
 from vdt_hpc.store.latents import LatentSet
-from vdt_hpc.store.sample_info import SAMPLES, SampleInfo
-from vdt_hpc.store.samples import part_path
+from vdt_hpc.store.sample_info import SampleInfo
+from vdt_hpc.store.samples import missing_parts
 
 
 def run(config: RunConfig, partition: Partition) -> StageResult:
     """Generate every task's samples for the first test clips; goes on after the parts that are there.
 
     Raises:
-        UserError: no checkpoint, no latents, no test clips, no autoencoder, steps that the sampler cannot space, or
-            no space.
+        UserError: no checkpoint, or one that is gone while its samples are not finished; no latents, no test clips, no
+            autoencoder, steps that the sampler cannot space, or no space.
     """
-    paths = paths_for(config, partition)
-    newest = checkpoint.newest(paths.checkpoints, signature(config), verify=False, say=_silent)
-    if newest is None:
-        raise UserError(f"no valid checkpoint in {paths.checkpoints}; run the stage train first")
+    paths, task = paths_for(config, partition), current_task()
     latents = LatentSet.open(config, paths)
-    infos = _sets(config, latents, newest)
-    if all((paths.samples / info.name / SAMPLES).exists() for info in infos):
+    infos, chosen = Chooser(config, paths, _sets(config, latents), task).choose()
+    if chosen is None:
         return StageResult(f"already sampled: {_summary(infos)}", outputs=_outputs(infos, paths))
 
     stop = StopFlag().install()
     from jobs.sampling import Generator
 
-    newest, weights = checkpoint.load_ema(paths.checkpoints, signature(config))  # may be an older one, if damaged
-    infos = _sets(config, latents, newest)
-    task = current_task()
-    generator = Generator(config, latents, weights, task, stop, partition)
-    for info in infos:
-        own = [part for part in task.share(info.num_parts()) if not part_path(paths.samples / info.name, part).exists()]
-        if not generator.fill(info, paths.samples / info.name, own):
-            return StageResult(
-                f"stopped by {stop.reason}; parts that were finished are kept", False, _outputs(infos, paths)
-            )
-    return StageResult(f"sampled {_summary(infos)} from {newest.name}", outputs=_outputs(infos, paths))
+    generator = Generator(config, latents, chosen.load("ema"), task, stop, partition)
+    try:
+        for info in infos:
+            missing = set(missing_parts(paths.samples / info.name, info))
+            own = [part for part in task.share(info.num_parts()) if part in missing]
+            generator.fill(info, paths.samples / info.name, own)
+    except Stopped:
+        summary = f"stopped by {stop.reason}; parts that were finished are kept"
+        return StageResult(summary, complete=False, outputs=_outputs(infos, paths))
+    if num_left := sum(len(missing_parts(paths.samples / info.name, info)) for info in infos):
+        return StageResult(f"{num_left} part(s) are still with other tasks", outputs=_outputs(infos, paths))
+    return StageResult(f"sampled {_summary(infos)} from {chosen.name}", outputs=_outputs(infos, paths))
 
 
-def _sets(config: RunConfig, latents: LatentSet, newest: Checkpoint) -> list[SampleInfo]:
-    """What each sample set of the run is.
+def _sets(config: RunConfig, latents: LatentSet) -> list[SampleInfo]:
+    """What each sample set of the run is; the checkpoint is yet to be chosen.
 
     Raises:
         UserError: there are no test clips.
@@ -86,8 +84,8 @@ def _sets(config: RunConfig, latents: LatentSet, newest: Checkpoint) -> list[Sam
             sampler=way.sampler,
             num_steps=way.num_steps,
             seed=sample.seed,
-            checkpoint=newest.name,
-            clips_seen=newest.clips_seen,
+            checkpoint="",
+            clips_seen=0,
             run_signature=signature(config),
             latents_fingerprint=latents.manifest.fingerprint,
             code_commit=commit,
@@ -108,7 +106,3 @@ def _outputs(infos: list[SampleInfo], paths: RunPaths) -> dict[str, str]:
         f"{info.task}{'' if one_way else f' {info.sampler} {info.num_steps}'} samples": str(paths.samples / info.name)
         for info in infos
     }
-
-
-def _silent(line: str) -> None:
-    """The line is said again when the checkpoint is loaded."""

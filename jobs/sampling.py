@@ -23,7 +23,7 @@ from vdt_hpc.experiment.sample_config import SampleConfig
 from vdt_hpc.model import arithmetic, autoencoder, execution, masks, schedules, vdt, windows
 from vdt_hpc.model.noise_key import NoiseKey
 from vdt_hpc.progress import Progress
-from vdt_hpc.stopping import StopFlag, Stopped
+from vdt_hpc.stopping import StopFlag
 from vdt_hpc.store.latents import LatentSet
 from vdt_hpc.store.sample_info import SampleInfo
 from vdt_hpc.store.samples import ByteArray, Pace, finish_set, write_part
@@ -73,31 +73,28 @@ class Generator:
         arithmetic.keep_for_products(self._model, config)
         execution.set_up(self._model, partition)
 
-    def fill(self, info: SampleInfo, folder: Path, parts: Sequence[int]) -> bool:
-        """Write the given parts of a set, and finish it if they were the last; False if a stop came first.
+    def fill(self, info: SampleInfo, folder: Path, parts: Sequence[int]) -> None:
+        """Write the given parts of a set, and finish it if they were the last.
 
         Raises:
             UserError: not even one clip fits into memory.
+            Stopped: by a signal; the parts before it are kept.
         """
         if self._main and info.num_clips < self._config.sample.num_clips:
             print(f"{info.task}: {info.num_clips} test clips are all there are", flush=True)
         samples = sum(info.counts.of_clip(clip) for part in parts for clip in info.part_clips(part))
         calls = schedules.num_calls(self._way(info)) * len(self._windows(info))
-        try:
-            with (
-                arithmetic.products(self._config, self._device),
-                Progress(f"sample {info.task}", samples * calls, "calls of the model") as progress,
-            ):
-                for part in parts:
-                    clips, started_s = info.part_clips(part), time.perf_counter()
-                    frames = self._part(info, clips, progress)
-                    seconds = time.perf_counter() - started_s
-                    pace = Pace(seconds, sum(map(len, frames)), device_name(self._device))
-                    write_part(folder, part, frames, [self._clips.clip_id(clip) for clip in clips], pace)
-        except Stopped:
-            return False
+        with (
+            arithmetic.products(self._config, self._device),
+            Progress(f"sample {info.task}", samples * calls, "calls of the model") as progress,
+        ):
+            for part in parts:
+                clips, started_s = info.part_clips(part), time.perf_counter()
+                frames = self._part(info, clips, progress)
+                seconds = time.perf_counter() - started_s
+                pace = Pace(seconds, sum(map(len, frames)), device_name(self._device))
+                write_part(folder, part, frames, [self._clips.clip_id(clip) for clip in clips], pace)
         finish_set(folder, info)
-        return True
 
     def _windows(self, info: SampleInfo) -> list[range]:
         return window_plan.plan(info.num_frames, self._config.model.num_frames, self._config.overlap_frames, info.given)

@@ -174,10 +174,10 @@ class Trained:
     def __init__(self, paths, num_clips, device):
         self._config, self._device = paths.config, device
         latents = LatentSet.open(self._config, paths)
-        found, weights = checkpoint.load_ema(paths.checkpoints, signature(self._config))
+        found = checkpoint.newest(paths.checkpoints, signature(self._config))
         self.name = f"{self._config.name}, {found.clips_seen:,} clips seen"
         self._model = vdt.build(self._config).to(device).eval().requires_grad_(False)
-        self._model.load_state_dict(weights)
+        self._model.load_state_dict(found.load("ema"))
         self._scaling_factor = latents.manifest.scaling_factor
         split, frames = latents.split("test"), self._config.model.num_frames
         means = np.stack([split.moments(clip)[0][:frames] for clip in range(min(num_clips, len(split)))])

@@ -47,7 +47,7 @@ def test_four_clips_are_learnt_by_heart(prediction, sampler, tmp_path):
     latents = LatentSet.open(run, paths)
     moments = made_up.moments(run, paths)
     learnt = vdt.build(run)
-    learnt.load_state_dict(dict(checkpoint.load_ema(paths.checkpoints, signature(run))[1]))
+    learnt.load_state_dict(dict(checkpoint.newest(paths.checkpoints, signature(run)).load("ema")))
 
     assert loss_of(learnt, run, moments) < 0.05 * loss_of(vdt.build(run, run.seed), run, moments)
 

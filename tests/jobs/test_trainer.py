@@ -99,7 +99,7 @@ def test_the_loss_falls_and_the_average_follows(partition):
     assert lines[0]["kind"] == "start"
     assert all(line["num_examples"] == 12 for line in lines if line["kind"] == "validation")
     assert len(checkpoint.folders(paths.checkpoints)) == 3
-    _, weights = checkpoint.load_ema(paths.checkpoints, signature(config))
+    weights = checkpoint.newest(paths.checkpoints, signature(config)).load("ema")
     assert not torch.equal(weights["final_layer.linear.weight"], torch.zeros_like(weights["final_layer.linear.weight"]))
 
 

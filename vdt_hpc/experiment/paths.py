@@ -149,6 +149,11 @@ class RunPaths:
         return self.run / "samples"
 
     @property
+    def sampling(self) -> Path:
+        """Folder of what each launch of the stage sample samples from."""
+        return self.run / "sampling"
+
+    @property
     def records(self) -> Path:
         """One JSON line per measured number."""
         return self.run / "records.jsonl"

@@ -144,32 +144,29 @@ def newest(folder: Path, signature: str, verify: bool = True, say: Callable[[str
     """
     for path in folders(folder):
         try:
-            checkpoint = read(path)
-            if verify:
-                checkpoint.verify()
+            return require(path, signature, verify)
         except Damaged as damage:
             say(f"skipping the damaged checkpoint {path}: {damage}")
-            continue
-        found = checkpoint.provenance.signature
-        if found != signature:
-            raise UserError(
-                f"the checkpoint {path} belongs to another run (signature {found}, this run has {signature}); "
-                "choose another name for this run or remove the checkpoint"
-            )
-        return checkpoint
     return None
 
 
-def load_ema(folder: Path, signature: str) -> "tuple[Checkpoint, dict[str, Tensor]]":
-    """The averaged weights of the newest valid checkpoint, with the model's keys, fp32 on the CPU.
+def require(path: Path, signature: str, verify: bool = True) -> Checkpoint:
+    """One checkpoint of a run; the arguments are those of `newest`.
 
     Raises:
-        UserError: there is no valid checkpoint, or it belongs to another run configuration.
+        Damaged: it is no whole checkpoint.
+        UserError: it belongs to another run configuration.
     """
-    checkpoint = newest(folder, signature)
-    if checkpoint is None:
-        raise UserError(f"no valid checkpoint in {folder}; run the stage train first")
-    return checkpoint, checkpoint.load("ema")
+    checkpoint = read(path)
+    if verify:
+        checkpoint.verify()
+    found = checkpoint.provenance.signature
+    if found != signature:
+        raise UserError(
+            f"the checkpoint {path} belongs to another run (signature {found}, this run has {signature}); "
+            "choose another name for this run or remove the checkpoint"
+        )
+    return checkpoint
 
 
 def folders(folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ A part holds `samples`, (clips, trajectories, T, H, W, 3) uint8, and `clip_id`, 
 of the test split (the last part may be shorter). Where a clip has fewer trajectories than others, their place takes no
 space on disk. Given frames are the model's input decoded, not copied truth. As attributes, the digest of the content,
 the seconds that the part took and the device that made it. `samples.json` is written last; a set without it is not
-finished, and running the stage again goes on with the next part.
+finished, and running the stage again goes on with the next part. So it does where a part was removed.
 """
 
 import contextlib
@@ -88,11 +88,25 @@ def _digest(samples: Sequence[ByteArray], clip_ids: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
+def missing_parts(folder: Path, info: SampleInfo) -> list[int]:
+    """Numbers of the parts of a set that are not there."""
+    return [part for part in range(info.num_parts()) if not part_path(folder, part).exists()]
+
+
+def is_finished(folder: Path, info: SampleInfo) -> bool:
+    """True if a set is all there: its parts, and `samples.json`."""
+    return (folder / SAMPLES).exists() and not missing_parts(folder, info)
+
+
 def finish_set(folder: Path, info: SampleInfo) -> bool:
-    """Write `samples.json` if every part is there; True when the set is finished."""
-    if not all(part_path(folder, part).exists() for part in range(info.num_parts())):
+    """Write `samples.json` if every part is there; True when the set is finished.
+
+    One that is there stays: a part that was removed and made again is what it was.
+    """
+    if missing_parts(folder, info):
         return False
-    files.write_json(folder / SAMPLES, asdict(info))
+    if not (folder / SAMPLES).exists():
+        files.write_json(folder / SAMPLES, asdict(info))
     return True
 
 
@@ -162,10 +176,12 @@ class SampleSet:
 
     @contextlib.contextmanager
     def _reading(self, part: int) -> Iterator[h5py.File]:
-        """An open part; what HDF5 says of a damaged one becomes one line."""
+        """An open part; one that is missing, and what HDF5 says of a damaged one, becomes one line."""
         path = part_path(self.folder, part)
         try:
             with h5py.File(path) as file:
                 yield file
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing; run the stage sample again") from None
         except (OSError, KeyError) as error:
             raise UserError(f"{path} is damaged ({error}); remove it and run the stage sample again") from None

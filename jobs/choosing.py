@@ -1,0 +1,130 @@
+"""The checkpoint that all tasks of a launch of the stage `sample` take, whenever each of them looks.
+
+The first task of a launch writes down what it chose; the others, and its restarts, go by that. A launch goes on with
+what an earlier one has begun with the same settings; where there is nothing to go on with, it takes the newest valid
+checkpoint.
+"""
+
+import contextlib
+import hashlib
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vdt_hpc.dist import Task
+from vdt_hpc.errors import UserError
+from vdt_hpc.experiment.config import RunConfig
+from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc.experiment.signature import signature
+from vdt_hpc.store import checkpoint
+from vdt_hpc.store.checkpoint import Checkpoint, Damaged
+from vdt_hpc.store.chosen import Choice, Choices
+from vdt_hpc.store.sample_info import SampleInfo
+from vdt_hpc.store.samples import is_finished, missing_parts
+
+
+def launch_of(task: Task) -> str:
+    """Name of the launch that a task belongs to: one for all tasks of a job or of its array, and after its restarts."""
+    job, _, _ = task.job_id.rpartition("-")
+    if not job:  # outside any launcher each call stands alone
+        return uuid.uuid4().hex
+    if os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
+        return f"{os.environ.get('SLURM_CLUSTER_NAME', '')}-{job.partition('_')[0]}"
+    started_ticks = ""  # tells a process from a later one with the same number
+    with contextlib.suppress(FileNotFoundError):
+        started_ticks = Path(f"/proc/{job}/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{socket.gethostname()}-{job}-{started_ticks}"
+
+
+class Chooser:
+    """Chooses for one task.
+
+    Args:
+        config, paths: of the run.
+        wanted: the sample sets to be made, whatever they name as their checkpoint.
+        task: this process.
+    """
+
+    def __init__(self, config: RunConfig, paths: RunPaths, wanted: Sequence[SampleInfo], task: Task) -> None:
+        self._paths, self._signature = paths, signature(config)
+        self._wanted = [replace(info, checkpoint="", clips_seen=0) for info in wanted]
+        self._launch = launch_of(task)
+        settings = "\n".join(info.name for info in self._wanted)
+        self._choices = Choices(paths.sampling, hashlib.sha256(settings.encode()).hexdigest()[:8])
+        self._verified: dict[str, Checkpoint] = {}
+
+    def choose(self) -> tuple[list[SampleInfo], Checkpoint | None]:
+        """The sets of this launch's checkpoint, and the checkpoint, verified; None: they are finished.
+
+        Raises:
+            UserError: no valid checkpoint, or sets are begun whose checkpoint is damaged or gone.
+        """
+        while True:
+            made = self._choices.read()
+            own = next((one.checkpoint for one in reversed(made.values()) if one.launch == self._launch), None)
+            if own and self._is_finished(own):
+                return self._of(own), None
+            if own and (found := self._verify(own)):
+                return self._of(own), found
+            last = made[max(made)].checkpoint if made else own
+            goes_on = last is not None and last != own and self._is_begun(last) and not self._is_finished(last)
+            choice = Choice(last if last and goes_on else self._newest(), self._launch)
+            if self._choices.add(max(made, default=0) + 1, choice) and goes_on:
+                print(f"going on with samples from {last}, which an earlier launch has begun", flush=True)
+
+    def _newest(self) -> str:
+        folder = self._paths.checkpoints
+        found = checkpoint.newest(folder, self._signature, verify=False, say=_silent)
+        if found and not self._is_finished(found.name):
+            found = checkpoint.newest(folder, self._signature)
+            self._verified |= {found.name: found} if found else {}
+        if found is None:
+            raise UserError(f"no valid checkpoint in {folder}; run the stage train first")
+        return found.name
+
+    def _verify(self, name: str) -> Checkpoint | None:
+        """A chosen checkpoint; None where it cannot be loaded, and no set that is not finished was begun.
+
+        Raises:
+            UserError: it cannot be loaded, and a set is begun; or it belongs to another run.
+        """
+        path = self._paths.checkpoints / name
+        try:
+            if name not in self._verified:
+                self._verified[name] = checkpoint.require(path, self._signature)
+        except Damaged as damage:
+            fault = f"is damaged ({damage})" if path.exists() else "is gone"
+            sets = [one for one in self._sets(name) if _has_parts(*one) and not is_finished(*one)]
+            if sets:
+                folders = ", ".join(str(folder) for folder, _ in sets)
+                raise UserError(
+                    f"the checkpoint {path} {fault}, and the samples from it are not finished; put it back, or remove "
+                    f"{folders} to sample from another one, and run the stage sample again"
+                ) from None
+            print(f"the checkpoint {path} {fault} before any set was begun; another is chosen", flush=True)
+            return None
+        return self._verified[name]
+
+    def _of(self, name: str) -> list[SampleInfo]:
+        clips_seen = checkpoint.clips_in_name(Path(name))
+        return [replace(info, checkpoint=name, clips_seen=clips_seen) for info in self._wanted]
+
+    def _sets(self, name: str) -> list[tuple[Path, SampleInfo]]:
+        return [(self._paths.samples / info.name, info) for info in self._of(name)]
+
+    def _is_finished(self, name: str) -> bool:
+        return all(is_finished(*one) for one in self._sets(name))
+
+    def _is_begun(self, name: str) -> bool:
+        return any(_has_parts(*one) for one in self._sets(name))
+
+
+def _has_parts(folder: Path, info: SampleInfo) -> bool:
+    return len(missing_parts(folder, info)) < info.num_parts()
+
+
+def _silent(line: str) -> None:
+    """The line is said again when the checkpoint is verified."""
