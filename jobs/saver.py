@@ -62,6 +62,8 @@ class Saver:
         """Of this rank's writing, then, on rank 0, of the publication."""
         self._phase = "idle"
         self._started = 0.0
+        self._told: set[str] = set()
+        """Lines on old checkpoints that cannot be removed; each is said once."""
         self.published: deque[Saved] = deque()
         """What has been published since it was last emptied (rank 0)."""
 
@@ -152,7 +154,10 @@ class Saver:
             self._check()  # whoever took the run over took the staging folder away
             raise
         self.published.append(replace(saved, durable_s=time.monotonic() - self._started))
-        writing.retain(self._folder, self._keep.keep_checkpoints, self._keep.keep_every_clips)
+        for line in writing.retain(self._folder, self._keep.keep_checkpoints, self._keep.keep_every_clips):
+            if line not in self._told:
+                self._told.add(line)
+                print(line, flush=True)
 
     def _wait(self) -> None:
         """Wait for the threads of all ranks; raise what went wrong on any of them."""

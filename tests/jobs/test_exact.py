@@ -46,8 +46,9 @@ def slow_saves_and_small_buckets():
         return published
 
     def slow_retain(*arguments):
-        retain(*arguments)
+        lines = retain(*arguments)
         time.sleep(SLOW_S)
+        return lines
 
     writing.write_tensors, writing.publish, writing.retain = slow_write, slow_publish, slow_retain
 

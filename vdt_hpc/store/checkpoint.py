@@ -123,10 +123,14 @@ def read(path: Path) -> Checkpoint:
     if path.name != folder_name(provenance.clips_seen):
         raise Damaged(f"its {MARK} speaks of {folder_name(provenance.clips_seen)}")
     for file, num_bytes in sizes.items():
-        if not (path / file).is_file():
-            raise Damaged(f"{file} is missing")
-        if (path / file).stat().st_size != num_bytes:
-            raise Damaged(f"{file} has {(path / file).stat().st_size:,} bytes instead of {num_bytes:,}")
+        try:
+            found = (path / file).stat()
+        except FileNotFoundError:
+            raise Damaged(f"{file} is missing") from None
+        except OSError as error:
+            raise Damaged(f"{file} cannot be read ({error.strerror})") from None
+        if found.st_size != num_bytes:
+            raise Damaged(f"{file} has {found.st_size:,} bytes instead of {num_bytes:,}")
     return Checkpoint(path, provenance, hashes)
 
 

@@ -136,8 +136,8 @@ def _rename(staging: Path, path: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def retain(folder: Path, keep: int, keep_every_clips: int | None = None) -> None:
-    """Remove old checkpoints.
+def retain(folder: Path, keep: int, keep_every_clips: int | None = None) -> list[str]:
+    """Remove old checkpoints; returns a line for each that stays, wholly or in part, as it cannot be removed.
 
     Args:
         folder: the run's folder of checkpoints.
@@ -151,9 +151,19 @@ def retain(folder: Path, keep: int, keep_every_clips: int | None = None) -> None
     milestones.pop(0, None)
     kept = {*whole[: max(keep, 1)], *milestones.values()}
     oldest = min((clips_in_name(path) for path in whole[: max(keep, 1)]), default=0)
-    for path in folders(folder):
-        if path not in kept and clips_in_name(path) < oldest:
-            shutil.rmtree(path)
+    old = [path for path in folders(folder) if path not in kept and clips_in_name(path) < oldest]
+    return [fault for path in old if (fault := _remove_old(path))]
+
+
+def _remove_old(path: Path) -> str:
+    """Remove a checkpoint; returns why that cannot be done, or nothing."""
+    if not os.access(path, os.W_OK | os.X_OK) and path.exists():  # it could be renamed all the same
+        return f"the old checkpoint {path} is protected: it stays until its folder can be written, or you remove it"
+    try:
+        left = remove(path)
+    except OSError as error:
+        return f"the old checkpoint {path} stays, as it cannot be renamed ({error.strerror}): remove it by hand"
+    return f"of the old checkpoint {path} something cannot be removed: remove {left} by hand" if left else ""
 
 
 def fence(folder: Path) -> None:
@@ -168,12 +178,18 @@ def fence(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def remove(staging: Path) -> None:
-    """Take a staging folder away from whoever still writes into it, then remove it."""
-    removed = staging.with_suffix(".removed")
+def remove(path: Path) -> Path | None:
+    """Take a staging folder away from whoever still writes into it, or a checkpoint from its readers, then remove it.
+
+    Renamed first, so that a kill leaves no half of a checkpoint. Returns what is left of it, if something cannot be
+    removed: the next start tries again. Nothing happens where another process was faster.
+    """
+    removed = path.with_name(f".{path.name.removeprefix('.').removesuffix('.tmp')}.removed")
+    shutil.rmtree(removed, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
-        os.replace(staging, removed)
-        shutil.rmtree(removed, ignore_errors=True)
+        os.replace(path, removed)
+    shutil.rmtree(removed, ignore_errors=True)
+    return removed if removed.exists() else None
 
 
 def _is_whole(path: Path) -> bool:
