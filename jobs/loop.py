@@ -24,6 +24,7 @@ from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.experiment.provenance import code_commit
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.lease.lease import LeaseLost
 from vdt_hpc.model import ema, execution
 from vdt_hpc.progress import Progress
 from vdt_hpc.stopping import StopFlag
@@ -104,9 +105,9 @@ class TrainingLoop:
     def _open(self, stack: contextlib.ExitStack) -> None:
         """Open what rank 0 tells the world through, and take back what a rollback made untrue."""
         self._ledger = stack.enter_context(self._lineage())
-        take_back(self._paths.strips, self._clips_seen)
-        log = ProgressLog(self._paths.progress_log, self._paths.tensorboard, self._clips_seen)
+        log = ProgressLog(self._paths.progress_log, self._paths.tensorboard, self._clips_seen, self._lease.check)
         self._log = stack.enter_context(log)
+        take_back(self._paths.strips, self._clips_seen)
         self._log.write(
             "start", self._clips_seen, partition=self._partition.name, world_size=self._group.task.world_size,
             global_clips=self._plan.global_clips, code_commit=self._commit, job=self._group.task.job_id,
@@ -195,7 +196,9 @@ class TrainingLoop:
         """Keep a mistake of this rank until the ranks meet: one that left alone would let the others wait."""
         try:
             yield
-        except UserError as error:
+        except (UserError, LeaseLost) as error:
+            if self._ledger and isinstance(error, LeaseLost):
+                self._ledger.why = None
             self._fault = self._fault or str(error)
 
     def _raise_faults(self) -> None:

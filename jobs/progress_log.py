@@ -22,11 +22,12 @@ import datetime
 import json
 import math
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
-from vdt_hpc import files
+from vdt_hpc import files, unfinished
 
 
 class ProgressLog:
@@ -36,15 +37,18 @@ class ProgressLog:
         path: `progress.jsonl`.
         tensorboard: folder of TensorBoard's event files.
         resumed_at: clips seen where this process goes on; 0 at the first start.
+        check: raises LeaseLost if this process may not write to the run; called right before the log is replaced.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+        LeaseLost: `check` said so; the log is what it was.
     """
 
-    def __init__(self, path: Path, tensorboard: Path, resumed_at: int) -> None:
+    def __init__(self, path: Path, tensorboard: Path, resumed_at: int, check: Callable[[], None]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        truncate(path, resumed_at)
         self._path = path
-        self._file = path.open("a", encoding="utf-8")
+        self._file = _begin_anew(path, _kept(path, resumed_at), check)
         # Events at or after purge_step are hidden: those of updates that a rollback took back.
         self._events = SummaryWriter(str(tensorboard), purge_step=resumed_at + 1)
 
@@ -112,13 +116,8 @@ def furthest_position(path: Path) -> int:
     return max((position for position in positions if isinstance(position, int)), default=0)
 
 
-def truncate(path: Path, resumed_at: int) -> None:
-    """Remove the lines of a log beyond a position, and a last line that a killed process left unfinished.
-
-    The log is always written anew, so that an earlier writer which wakes up appends to a file that has no name.
-    """
-    if not path.exists():
-        return
+def _kept(path: Path, resumed_at: int) -> list[files.Json]:
+    """The lines of a log up to a position, without what a killed process left unfinished; says what goes."""
     readable, num_unreadable = files.read_json_lines(path)
     lines = [line for line in readable if isinstance(line.get("clips_seen"), int)]
     num_unreadable += len(readable) - len(lines)
@@ -127,7 +126,27 @@ def truncate(path: Path, resumed_at: int) -> None:
         print(f"{path}: removing {num_unreadable} unreadable line(s)", flush=True)
     if len(kept) < len(lines):
         print(f"{path}: removing {len(lines) - len(kept)} line(s) beyond clip {resumed_at:,}", flush=True)
-    files.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept
+
+
+def _begin_anew(path: Path, lines: Iterable[files.Json], check: Callable[[], None]) -> TextIO:
+    """Write a log anew and go on writing to it: an earlier writer which wakes up appends to a file without a name.
+
+    So does this one, once its successor has written the log anew: the file stays open and is never looked up by name.
+    """
+    with files.finish(path) as temporary:
+        file = temporary.open("w", encoding="utf-8")
+        try:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+            file.flush()
+            files.flush(temporary)
+            check()
+        except BaseException:
+            with contextlib.suppress(OSError):  # a full disk refuses once more
+                file.close()
+            raise
+    unfinished.sweep(path.parent)
+    return file
 
 
 def _now() -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from jobs import gradients, loop, measuring, opening, saver, trainer, validation
+from vdt_hpc import files
 from vdt_hpc.store import checkpoint, checkpoint_writing, latents
 
 
@@ -137,6 +138,11 @@ def publishing():
         return whole(staging, provenance, marks, checked)
 
     checkpoint_writing.publish = publish
+
+
+def logging():
+    """Rank 0 pauses as it begins the log anew: what is in it is on the disk, the look at the lease is next."""
+    first(files, "flush", pause_at("logging", when=lambda path: path.name.startswith(".progress.jsonl")))
 
 
 def nan_once_on_rank_1():

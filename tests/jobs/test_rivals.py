@@ -119,8 +119,8 @@ def snapshot(paths):
     return log, {path.name: (path / "checkpoint.json").stat().st_ino for path in checkpoint.folders(paths.checkpoints)}
 
 
-@pytest.mark.parametrize("moment", ["at_240", "publishing"])
-def test_a_job_that_wakes_up_when_another_has_taken_over_does_no_harm(paths, reference, moment):
+@pytest.mark.parametrize(("moment", "resumed_at"), [("at_240", [240]), ("publishing", [180]), ("logging", [])])
+def test_a_job_that_wakes_up_when_another_has_taken_over_does_no_harm(paths, reference, moment, resumed_at):
     owner = paused(paths, moment)
     owner.kill(signal.SIGSTOP)
     rival = start(paths.root, "at_480")
@@ -138,7 +138,7 @@ def test_a_job_that_wakes_up_when_another_has_taken_over_does_no_harm(paths, ref
     assert snapshot(paths) == before
     go(rival)
     trained(rival)
-    assert aftermath.positions(paths, "start") == [0, 240 if moment == "at_240" else 180]
+    assert aftermath.positions(paths, "start") == [0, *resumed_at]
     aftermath.assert_same_run(paths, reference)
     aftermath.assert_tidy(paths)
 

@@ -8,6 +8,7 @@ import pytest
 from jobs import progress_log, schedule
 from jobs.ahead import MAX_AHEAD, Ahead
 from vdt_hpc.experiment.config import OptimConfig
+from vdt_hpc.lease.lease import LeaseLost
 from vdt_hpc.stopping import StopFlag
 
 OPTIM = OptimConfig(lr=2.0, warmup_clips=100, final_lr_fraction=0.1)
@@ -38,19 +39,23 @@ def test_multiples_are_crossed_once_whatever_the_batch():
     assert not schedule.crosses(10, 10, 19)
 
 
+def held():
+    """The lease is this process's."""
+
+
 def log_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_the_log_is_single_valued_after_a_rollback(tmp_path, capsys):
     path = tmp_path / "progress.jsonl"
-    with progress_log.ProgressLog(path, tmp_path / "events", 0) as log:
+    with progress_log.ProgressLog(path, tmp_path / "events", 0, held) as log:
         log.write("start", 0, partition="here")
         for clips in (10, 20, 30):
             log.write("train", clips, loss=1.0 / clips, loss_by_task={"prediction": 0.5}, lr=float("nan"))
     with path.open("a") as file:
         file.write('{"kind": "train", "clips_s')
-    with progress_log.ProgressLog(path, tmp_path / "events", 20) as log:
+    with progress_log.ProgressLog(path, tmp_path / "events", 20, held) as log:
         log.write("start", 20, partition="there")
         log.write("train", 30, loss=0.5)
     written = log_lines(path)
@@ -64,11 +69,39 @@ def test_the_log_is_single_valued_after_a_rollback(tmp_path, capsys):
     assert "1 line(s) beyond clip 20" in said
 
 
+def test_a_writer_that_lost_its_run_while_it_began_leaves_the_log_of_its_successor(tmp_path):
+    path, successor = tmp_path / "progress.jsonl", None
+    with progress_log.ProgressLog(path, tmp_path / "events", 0, held) as log:
+        log.write("start", 0)
+
+    def taken_over_meanwhile():
+        nonlocal successor
+        successor = progress_log.ProgressLog(path, tmp_path / "events", 0, held)
+        successor.write("start", 0, partition="successor")
+        raise LeaseLost
+
+    with pytest.raises(LeaseLost):
+        progress_log.ProgressLog(path, tmp_path / "events", 0, taken_over_meanwhile)
+    with successor:
+        successor.write("end", 12)
+    assert [line["kind"] for line in log_lines(path)] == ["start", "start", "end"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_writer_that_wakes_up_later_appends_to_a_file_without_a_name(tmp_path):
+    path = tmp_path / "progress.jsonl"
+    earlier = progress_log.ProgressLog(path, tmp_path / "events", 0, held)
+    with earlier, progress_log.ProgressLog(path, tmp_path / "events", 0, held) as log:
+        earlier.write("train", 6)
+        log.write("start", 0)
+    assert [line["kind"] for line in log_lines(path)] == ["start"]
+
+
 def test_tensorboard_hides_what_was_taken_back(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for resumed_at, losses in ((0, {10: 1.0, 20: 2.0, 30: 3.0}), (10, {20: 4.0})):
-        with progress_log.ProgressLog(tmp_path / "progress.jsonl", tmp_path / "events", resumed_at) as log:
+        with progress_log.ProgressLog(tmp_path / "progress.jsonl", tmp_path / "events", resumed_at, held) as log:
             for clips, loss in losses.items():
                 log.write("train", clips, loss=loss, loss_by_task={"prediction": loss})
         time.sleep(1.1)  # event files sort by the second they were made in

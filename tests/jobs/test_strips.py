@@ -209,7 +209,7 @@ def test_tensorboard_shows_the_picture(bench, stand_in, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     path = bench.strips(train__num_strips=1).draw(bench.weights(), 6)
-    with progress_log.ProgressLog(tmp_path / "progress.jsonl", tmp_path / "events", 0) as log:
+    with progress_log.ProgressLog(tmp_path / "progress.jsonl", tmp_path / "events", 0, lambda: None) as log:
         log.picture("strips", 6, path)
     (event,) = EventAccumulator(str(tmp_path / "events")).Reload().Images("strips")
     with Image.open(path) as picture:
