@@ -60,20 +60,51 @@ class Chooser:
         """The sets of this launch's checkpoint, and the checkpoint, verified; None: they are finished.
 
         Raises:
-            UserError: no valid checkpoint, or sets are begun whose checkpoint is damaged or gone.
+            UserError: no valid checkpoint, or one that this launch has begun to sample from is damaged or gone.
         """
         while True:
             made = self._choices.read()
             own = next((one.checkpoint for one in reversed(made.values()) if one.launch == self._launch), None)
             if own and self._is_finished(own):
                 return self._of(own), None
-            if own and (found := self._verify(own)):
-                return self._of(own), found
-            last = made[max(made)].checkpoint if made else own
-            goes_on = last is not None and last != own and self._is_begun(last) and not self._is_finished(last)
-            choice = Choice(last if last and goes_on else self._newest(), self._launch)
-            if self._choices.add(max(made, default=0) + 1, choice) and goes_on:
-                print(f"going on with samples from {last}, which an earlier launch has begun", flush=True)
+            if own and not self._fault(own):
+                return self._of(own), self._verified[own]
+            if own:
+                self._give_up(own)
+            begun = self._begun_before(made[max(made)].checkpoint) if made and not own else None
+            choice = Choice(begun or self._newest(), self._launch)
+            if self._choices.add(max(made, default=0) + 1, choice) and begun:
+                print(
+                    f"going on with the samples that an earlier launch began from {begun}; the next launch takes the "
+                    "newest checkpoint", flush=True,
+                )  # fmt: skip
+
+    def _give_up(self, own: str) -> None:
+        """Let go of this launch's checkpoint, which cannot be loaded: other tasks of it may be sampling from it.
+
+        Raises:
+            UserError: some of them have finished parts.
+        """
+        told = f"the checkpoint {self._paths.checkpoints / own} {self._fault(own)}"
+        if self._half_made(own):
+            raise UserError(
+                f"{told}, and this launch has begun to sample from it; put it back, or run the stage sample again to "
+                "begin with another one"
+            )
+        print(f"{told}, and no set from it is half made: another is chosen", flush=True)
+
+    def _begun_before(self, name: str) -> str | None:
+        """The checkpoint of an earlier launch, if there is something to go on with."""
+        if self._is_finished(name) or not self._is_begun(name):
+            return None
+        fault = self._fault(name)
+        if fault:
+            folders = ", ".join(self._half_made(name)) or "others"
+            print(
+                f"the checkpoint {self._paths.checkpoints / name} {fault}; the samples from it stay unfinished: "
+                f"{folders}", flush=True,
+            )  # fmt: skip
+        return None if fault else name
 
     def _newest(self) -> str:
         folder = self._paths.checkpoints
@@ -85,28 +116,19 @@ class Chooser:
             raise UserError(f"no valid checkpoint in {folder}; run the stage train first")
         return found.name
 
-    def _verify(self, name: str) -> Checkpoint | None:
-        """A chosen checkpoint; None where it cannot be loaded, and no set that is not finished was begun.
+    def _fault(self, name: str) -> str:
+        """Why a checkpoint cannot be loaded; empty: it was verified.
 
         Raises:
-            UserError: it cannot be loaded, and a set is begun; or it belongs to another run.
+            UserError: it belongs to another run.
         """
         path = self._paths.checkpoints / name
         try:
             if name not in self._verified:
                 self._verified[name] = checkpoint.require(path, self._signature)
         except Damaged as damage:
-            fault = f"is damaged ({damage})" if path.exists() else "is gone"
-            sets = [one for one in self._sets(name) if _has_parts(*one) and not is_finished(*one)]
-            if sets:
-                folders = ", ".join(str(folder) for folder, _ in sets)
-                raise UserError(
-                    f"the checkpoint {path} {fault}, and the samples from it are not finished; put it back, or remove "
-                    f"{folders} to sample from another one, and run the stage sample again"
-                ) from None
-            print(f"the checkpoint {path} {fault} before any set was begun; another is chosen", flush=True)
-            return None
-        return self._verified[name]
+            return f"is damaged ({damage})" if path.exists() else "is gone"
+        return ""
 
     def _of(self, name: str) -> list[SampleInfo]:
         clips_seen = checkpoint.clips_in_name(Path(name))
@@ -120,6 +142,10 @@ class Chooser:
 
     def _is_begun(self, name: str) -> bool:
         return any(_has_parts(*one) for one in self._sets(name))
+
+    def _half_made(self, name: str) -> list[str]:
+        """Folders of the sets that are begun and not finished."""
+        return [str(one[0]) for one in self._sets(name) if _has_parts(*one) and not is_finished(*one)]
 
 
 def _has_parts(folder: Path, info: SampleInfo) -> bool:

@@ -90,7 +90,7 @@ def test_tasks_that_look_before_and_after_a_checkpoint_was_published_fill_one_se
 def test_a_launch_goes_on_with_what_an_earlier_one_has_begun(one_task, capsys):
     one_task(0, 2, "7-0", published=False)
     assert one_task(0, 1, "8-0").summary.endswith("from clips-000000006")
-    assert "going on with samples from clips-000000006" in capsys.readouterr().out
+    assert "going on with the samples that an earlier launch began from clips-000000006" in capsys.readouterr().out
     assert "already sampled" in one_task(1, 2, "7-0").summary
     assert names(one_task.paths) == SIX
 
@@ -117,14 +117,22 @@ def test_a_chosen_checkpoint_that_is_lost_while_samples_are_made(one_task, harm,
     (part,) = one_task.paths.samples.glob("*/*")
     kept, bytes_before = shutil.copytree(six, six.with_name("kept")), part.read_bytes()
     harm(six)
-    with pytest.raises(UserError, match=f"clips-000000006 {fault}, and the samples from it are not finished") as told:
+    with pytest.raises(UserError, match=f"clips-000000006 {fault}, and this launch has begun to sample from it; put"):
         one_task(0, 2, "7-1")
-    assert f"put it back, or remove {part.parent} to sample from another one" in str(told.value)
     shutil.rmtree(six, ignore_errors=True)
     kept.rename(six)
     assert one_task(0, 2, "7-1").complete
     assert part.read_bytes() == bytes_before
     assert names(one_task.paths) == SIX
+
+
+def test_what_an_earlier_launch_began_from_a_checkpoint_that_is_gone_is_told_and_left(one_task, capsys):
+    one_task(0, 2, "7-0", published=False)
+    (part,) = one_task.paths.samples.glob("*/*")
+    shutil.rmtree(one_task.paths.checkpoints / "clips-000000006")
+    assert one_task(0, 1, "8-0").summary.endswith("from clips-000000012")
+    assert f"clips-000000006 is gone; the samples from it stay unfinished: {part.parent}\n" in capsys.readouterr().out
+    assert names(one_task.paths) == [("clips-000000006", "part-00000.h5"), *TWELVE]
 
 
 def test_a_chosen_checkpoint_that_is_gone_before_anything_was_sampled(one_task, capsys):
@@ -136,7 +144,7 @@ def test_a_chosen_checkpoint_that_is_gone_before_anything_was_sampled(one_task, 
         one_task(0, 1, "7-1", run=too_few)
     chosen = [files.read_json(path)["checkpoint"] for path in sorted(one_task.paths.sampling.glob("*/*"))]
     assert chosen == ["clips-000000006", "clips-000000012"]
-    assert "clips-000000006 is gone before any set was begun" in capsys.readouterr().out
+    assert "clips-000000006 is gone, and no set from it is half made" in capsys.readouterr().out
 
 
 def test_a_part_that_was_removed_is_made_again_from_its_checkpoint(one_task):
