@@ -18,7 +18,7 @@ from vdt_hpc.experiment.tasks_config import TaskName
 from vdt_hpc.stopping import StopFlag, Stopped
 from vdt_hpc.store.latents import LatentSet
 from vdt_hpc.store.sample_info import SampleInfo
-from vdt_hpc.store.samples import missing_parts
+from vdt_hpc.store.samples import finish_set, missing_parts
 
 
 def run(config: RunConfig, partition: Partition) -> StageResult:
@@ -46,8 +46,11 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     except Stopped:
         summary = f"stopped by {stop.reason}; parts that were finished are kept"
         return StageResult(summary, complete=False, outputs=_outputs(infos, paths))
-    if num_left := sum(len(missing_parts(paths.samples / info.name, info)) for info in infos):
-        return StageResult(f"{num_left} part(s) are still with other tasks", outputs=_outputs(infos, paths))
+    # Once more for all: parts of the first sets may have come from other tasks meanwhile.
+    folders = {paths.samples / info.name: info for info in infos}
+    left = [part for one in folders.items() if not finish_set(*one) for part in missing_parts(*one)]
+    if left:
+        return StageResult(f"{len(left)} part(s) are still with other tasks", outputs=_outputs(infos, paths))
     return StageResult(f"sampled {_summary(infos)} from {chosen.name}", outputs=_outputs(infos, paths))
 
 
