@@ -1,13 +1,16 @@
 """Frames to a page through the command line: everything is there, is traceable, and is not done twice."""
 
 import json
+import shutil
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from vdt_hpc.commandline import load_run
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.store.records import read_records
+from vdt_hpc.store.samples import SampleSet
 
 STAGES = ["streets", "encode", "train", "sample", "evaluate", "report"]
 
@@ -95,6 +98,22 @@ def test_a_second_run_finds_everything_done(pipeline):
     done = pipeline.launch(*STAGES)
     assert done.returncode == 0, done.stderr
     assert state() == before
+
+
+def test_the_remedy_for_a_damaged_part_of_samples_mends_it(command_line, pipeline):
+    shutil.copytree(pipeline.root, command_line.root)
+    run = command_line.root / "smoke"
+    part = next(run.glob("samples/prediction-*/part-00000.h5"))
+    whole = dict(SampleSet.open(part.parent).clips())
+    part.write_bytes(part.read_bytes()[:500])
+    (run / "records.jsonl").unlink()
+    shutil.rmtree(part.parent / "measures")
+    assert f"{part} is damaged" in command_line.refused("evaluate")
+    part.unlink()
+    done = command_line.launch("sample", "evaluate")
+    assert done.returncode == 0, done.stderr
+    assert all(np.array_equal(clip, whole[name]) for name, clip in SampleSet.open(part.parent).clips())
+    assert len(read_records(run / "records.jsonl")) == len(read_records(pipeline.run_folder / "records.jsonl"))
 
 
 def test_two_tasks_take_the_same_path(command_line, two_tasks):

@@ -149,11 +149,6 @@ class RunPaths:
         return self.run / "samples"
 
     @property
-    def sampling(self) -> Path:
-        """Folder of what each launch of the stage sample samples from."""
-        return self.run / "sampling"
-
-    @property
     def records(self) -> Path:
         """One JSON line per measured number."""
         return self.run / "records.jsonl"
@@ -186,6 +181,11 @@ class RunPaths:
     def submissions(self) -> Path:
         """What was sent to the queue for the run, one line per job."""
         return self.jobs / "submissions.jsonl"
+
+    @property
+    def sampling(self) -> Path:
+        """Which checkpoint each launch of the stage sample takes."""
+        return self.jobs / "sampling"
 
     @property
     def rehearsals(self) -> Path:

@@ -1,6 +1,6 @@
 """Which checkpoint is sampled from: written down once, for all tasks that fill the same sample sets.
 
-    sampling/1a2b3c4d-000003/choice.json
+    jobs/sampling/1a2b3c4d-000003/choice.json
 
 One numbered folder for each launch of the stage `sample`, by the settings that it samples with. A folder gets its name
 by a rename, which only the first of several writers of a number can do.
