@@ -1,6 +1,7 @@
 """Which checkpoint the tasks of the stage `sample` take, while training publishes new ones and old ones go."""
 
 import contextlib
+import os
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from jobs import sample, train
+from jobs.choosing import launch_of
 from tests.jobs import made_up
 from vdt_hpc import files
 from vdt_hpc.dist import Task
@@ -163,3 +165,17 @@ def test_a_part_that_was_removed_is_made_again_from_its_checkpoint(one_task):
     assert all(name == other and np.array_equal(a, b) for (name, a), (other, b) in zip(before, again, strict=True))
     assert (folder / "samples.json").stat() == mark
     assert names(one_task.paths) == SIX
+
+
+def test_a_launch_is_a_job_with_its_restarts_or_an_array_and_another_on_another_cluster(monkeypatch):
+    own = f"{os.getpid()}-0"
+    assert launch_of(Task(job_id=own)) == launch_of(Task(rank=1, world_size=2, job_id=own))
+    assert launch_of(Task()) != launch_of(Task())  # two calls without a launcher
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "here")
+    array = [launch_of(Task(job_id=job)) for job in ("41_0-0", "41_1-0", "41_1-3")]
+    assert len(set(array)) == 1
+    lone = [launch_of(Task(job_id=job)) for job in ("42-0", "42-1")]
+    assert len({*array, *lone}) == 2
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "there")
+    assert launch_of(Task(job_id="42-0")) not in lone
