@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vdt_hpc import files
+from vdt_hpc import exclusive, files
 from vdt_hpc.errors import UserError
 from vdt_hpc.files import Json
 from vdt_hpc.lease.owner import Owner
@@ -121,26 +121,15 @@ def _text(owner: Owner, released: bool) -> str:
 
 
 def _link(temporary: Path, path: Path) -> bool:
-    """Give a file a second name that must be new: the one exclusive creation that every NFS server does atomically."""
     try:
-        os.link(temporary, path)
+        return exclusive.link(temporary, path)
     except OSError as error:
-        if _num_names(temporary) == 2:
-            return True  # done, though the server's answer was lost and the repeated request found the name taken
-        if isinstance(error, FileExistsError):
-            return False
-        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+        if error.errno in exclusive.NO_HARD_LINKS:
             raise UserError(
                 f"the file system of {path.parent} has no hard links, which keep two jobs from writing one run; "
                 "choose a root on another one"
             ) from None
         raise
-    return True
-
-
-def _num_names(path: Path) -> int:
-    with path.open("rb") as file:  # opened, so that an NFS client asks the server
-        return os.fstat(file.fileno()).st_nlink
 
 
 @contextlib.contextmanager
