@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from preprocess import encode_plan
 from preprocess.ceiling import METRICS, Ceiling
+from preprocess.claim import Claim
 from preprocess.encoding import Coder, encode_shards
 from preprocess.publish import publish
 from preprocess.shards import ShardPlan, plan_shards
@@ -26,7 +26,6 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
-from vdt_hpc.experiment.signature import latents_signature
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.experiment.weights import AUTOENCODER_WEIGHTS, autoencoder_folder
 from vdt_hpc.model import autoencoder as autoencoders
@@ -34,7 +33,7 @@ from vdt_hpc.progress import Progress
 from vdt_hpc.stopping import StopFlag, Stopped
 from vdt_hpc.store import manifest as manifests
 from vdt_hpc.store.encoding import note_latents
-from vdt_hpc.store.manifest import ENCODING, Manifest
+from vdt_hpc.store.manifest import Manifest
 
 _MOST_LINES_SHOWN = 20
 
@@ -49,7 +48,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     outputs = {"latents": str(paths.latents)}
     manifest = manifests.read_manifest(paths.latents)
     if manifest is not None:
-        _refuse_another(config, paths, manifest)
+        _refuse_another(config, paths, manifest, source_fingerprint(config, paths), _sha256_of_autoencoder(config))
         num_clips = sum(shard.num_clips for shard in manifest.shards)
         return StageResult(f"encode: nothing to do, {num_clips:,} clips in {paths.latents}", outputs=outputs)
     note_latents(paths)
@@ -60,29 +59,38 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
         _tell_left_out(index.not_used)
     plans = plan_shards(index, paths.latents, config.autoencoder.clips_per_shard)
     stop = StopFlag().install()
-    identity = _encode_share(config, index, plans, paths.latents, task, stop)
-    if identity is None:
+    claim = _encode_share(config, index, plans, paths.latents, task, stop)
+    if claim is None:
         return StageResult(f"encode: stopped by {stop.reason}", complete=False, outputs=outputs)
     if missing := sum(not plan.path.exists() for plan in plans):
         return StageResult(f"encode: {missing:,} of {len(plans):,} shards are still with other tasks", outputs=outputs)
-    manifest = publish(config, index, plans, paths.latents, identity)
+    manifest = manifests.read_manifest(paths.latents) or publish(config, index, plans, claim)
+    _refuse_another(config, paths, manifest, index.fingerprint, claim.made_from["autoencoder"]["sha256"])
     return StageResult(f"encode: {_summary(manifest)} in {paths.latents}", outputs=outputs)
 
 
-def _refuse_another(config: RunConfig, paths: RunPaths, manifest: Manifest) -> None:
-    """Make sure that finished latents are those of the frames and the autoencoder that lie here now.
+def _refuse_another(
+    config: RunConfig, paths: RunPaths, manifest: Manifest, fingerprint: str | None, sha256: str | None
+) -> None:
+    """Make sure that finished latents are those of the frames (by fingerprint) and autoencoder (by SHA-256) given.
 
-    Frames or autoencoder that are no longer here are no fault: latents are enough to train on.
+    None: they are no longer here, which is no fault. Latents are enough to train on.
     """
-    folder = autoencoder_folder(config.autoencoder)
-    weights = folder / AUTOENCODER_WEIGHTS if folder else None
-    fingerprint = source_fingerprint(config, paths)
     remedy = f"remove {paths.latents} to encode again"
     manifests.refuse_another_recipe(config, paths.latents, manifest)
-    if fingerprint is not None and fingerprint != manifest.source_fingerprint:
+    if fingerprint not in (None, manifest.source_fingerprint):
         raise UserError(f"the frames in {paths.frames} are not those that the latents were made from; {remedy}")
-    if weights and weights.is_file() and files.sha256(weights) != manifest.autoencoder["sha256"]:
-        raise UserError(f"the autoencoder {folder} is not the one that the latents were made with; {remedy}")
+    if sha256 not in (None, manifest.autoencoder["sha256"]):
+        raise UserError(
+            f"the autoencoder {config.autoencoder.source} is not the one that the latents were made with; {remedy}"
+        )
+
+
+def _sha256_of_autoencoder(config: RunConfig) -> str | None:
+    """SHA-256 of the autoencoder's weights, or None where they are not a folder's or not here."""
+    folder = autoencoder_folder(config.autoencoder)
+    weights = folder / AUTOENCODER_WEIGHTS if folder else None
+    return files.sha256(weights) if weights and weights.is_file() else None
 
 
 def _tell_left_out(lines: Sequence[str]) -> None:
@@ -94,15 +102,14 @@ def _tell_left_out(lines: Sequence[str]) -> None:
 
 def _encode_share(
     config: RunConfig, index: Index, plans: list[ShardPlan], folder: Path, task: dist.Task, stop: StopFlag
-) -> dict[str, Any] | None:
-    """Write this task's missing shards; returns the autoencoder's identity, or None if a signal came first."""
+) -> Claim | None:
+    """Write this task's missing shards; returns what they are made from, or None if a signal came first."""
     import torch
 
     num_workers = dist.cpus_of_task(task)
     torch.set_num_threads(num_workers)
     coder = _load_coder(config, task)
-    identity: dict[str, Any] = dict(coder.autoencoder.identity())
-    _claim(folder, config, index, identity, plans)
+    claim = Claim.take(folder, config, index, plans, dict(coder.autoencoder.identity()))
     mine = [plans[number] for number in task.share(len(plans))]
     missing = [plan for plan in mine if not plan.path.exists()]
     _tell_plan(config, index, plans, missing, folder, coder, num_workers, task)
@@ -110,10 +117,10 @@ def _encode_share(
     done = total - sum(plan.num_frames for plan in missing)
     try:
         with Progress("encode", total, "frames", done=done, note=lambda: _of_all_tasks(plans, mine)) as progress:
-            encode_shards(config, missing, coder, num_workers, progress, stop)
+            encode_shards(config, missing, coder, num_workers, progress, stop, claim)
     except Stopped:
         return None
-    return identity
+    return claim
 
 
 def _load_coder(config: RunConfig, task: dist.Task) -> Coder:
@@ -125,24 +132,6 @@ def _load_coder(config: RunConfig, task: dist.Task) -> Coder:
     if task.rank == 0 and ceiling.missing:
         print(f"ceiling: {ceiling.missing}", flush=True)
     return Coder(autoencoder, None if exact is autoencoder else exact, ceiling)
-
-
-def _claim(folder: Path, config: RunConfig, index: Index, identity: dict[str, Any], plans: Sequence[ShardPlan]) -> None:
-    """Write down what the shards are made from, or make sure that it is what earlier shards were made from."""
-    made_from = {
-        "signature": latents_signature(config),
-        "source_fingerprint": index.fingerprint,
-        "autoencoder": identity,
-        "num_shards": len(plans),
-        "num_frames": sum(plan.num_frames for plan in plans),
-    }
-    path = folder / ENCODING
-    if not path.exists():
-        files.write_json(path, made_from)
-    if files.read_json(path) != made_from:
-        raise UserError(
-            f"{folder} holds unfinished latents of other frames or another autoencoder; remove it and encode again"
-        )
 
 
 def _tell_plan(

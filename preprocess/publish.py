@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from preprocess.ceiling import summary
+from preprocess.claim import Claim
 from preprocess.shards import ShardPlan
 from preprocess.source.index import Index
 from vdt_hpc.errors import UserError
@@ -20,14 +19,17 @@ from vdt_hpc.store.latents import ShardNotes
 from vdt_hpc.store.manifest import Manifest
 
 
-def publish(
-    config: RunConfig, index: Index, plans: Sequence[ShardPlan], folder: Path, identity: dict[str, Any]
-) -> Manifest:
+def publish(config: RunConfig, index: Index, plans: Sequence[ShardPlan], claim: Claim) -> Manifest:
     """Look at the finished shards and describe them; from now on the latents exist.
 
+    Returns:
+        The manifest that is there now: a task of another run may have been the first to write one.
+
     Raises:
-        UserError: a shard does not hold the clips that it was planned for; it is named.
+        UserError: a shard does not hold the clips that it was planned for, it is named; or the shards are made from
+            something else by now.
     """
+    folder = claim.folder
     described, notes = [], []
     with Progress("look at shards", len(plans), "shards") as progress:
         for plan in plans:
@@ -42,14 +44,15 @@ def publish(
         signature=latents_signature(config),
         source_fingerprint=index.fingerprint,
         recipe=latents_recipe(config),
-        autoencoder=identity,
+        autoencoder=claim.made_from["autoencoder"],
         left_out=(*index.not_used, *(line for found in notes for line in found.left_out)),
         shards=tuple(described),
         ceiling=_ceilings(plans, notes),
         bf16_deviation=sum(deviations) / len(deviations) if deviations else None,
     )  # fmt: skip
+    claim.require()
     manifests.write_manifest(folder, manifest)
-    return manifest
+    return manifests.read_manifest(folder) or manifest
 
 
 def _require_planned(plan: ShardPlan, found: ShardNotes) -> None:

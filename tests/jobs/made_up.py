@@ -72,6 +72,7 @@ def write_latents(run, where, counts=None, seed=0, identity=None):
         shards.append(latents.describe_shard(path, split))
     identity = identity or {"source": "nowhere", "sha256": "made-up", "scaling_factor": 0.25}
     written = manifest.Manifest(run.data.dataset, latents_signature(run), "made-up", {}, identity, (), tuple(shards))
+    (paths.latents / manifest.MANIFEST).unlink(missing_ok=True)  # of a test that wants other latents in their place
     manifest.write_manifest(paths.latents, written)
     return paths
 

@@ -60,7 +60,11 @@ class Latents:
         """Write the manifest that goes with the shards as they are now."""
         old = manifest.read_manifest(self.folder)
         shards = [latents.describe_shard(self.folder / shard.file, shard.split) for shard in old.shards]
-        manifest.write_manifest(self.folder, dataclasses.replace(old, shards=tuple(shards), **changes))
+        self.write_anew(dataclasses.replace(old, shards=tuple(shards), **changes))
+
+    def write_anew(self, content):
+        (self.folder / manifest.MANIFEST).unlink()
+        manifest.write_manifest(self.folder, content)
 
 
 @pytest.fixture
@@ -166,7 +170,7 @@ def no_deviation(stored):
 def wrong_count(stored):
     old = manifest.read_manifest(stored.folder)
     shards = (dataclasses.replace(old.shards[0], num_clips=3), *old.shards[1:])
-    manifest.write_manifest(stored.folder, dataclasses.replace(old, shards=shards))
+    stored.write_anew(dataclasses.replace(old, shards=shards))
 
 
 def another_shape(stored):

@@ -22,7 +22,7 @@ from vdt_hpc.model import autoencoder
 from vdt_hpc.store import latents as latents_store
 from vdt_hpc.store import ledger
 from vdt_hpc.store.latents import ShardContent
-from vdt_hpc.store.manifest import Manifest, write_manifest
+from vdt_hpc.store.manifest import MANIFEST, Manifest, write_manifest
 from vdt_hpc.store.sample_info import SampleInfo
 from vdt_hpc.store.samples import finish_set, write_part
 from vdt_hpc.store.strips import strip_path
@@ -68,6 +68,7 @@ class MadeUp:
             recipe={}, autoencoder=encoder.identity(),
             shards=(latents_store.describe_shard(folder / name, "test"),), **told,
         )  # fmt: skip
+        (folder / MANIFEST).unlink(missing_ok=True)  # of a test that wants other latents in their place
         write_manifest(folder, manifest)
         self.fingerprint = manifest.fingerprint
 

@@ -30,6 +30,7 @@ def said(tmp_path):
 
     def ask(config, found):
         paths = paths_for(config, Partition(name="local", executor="local", root=str(tmp_path)))
+        (paths.latents / manifest.MANIFEST).unlink(missing_ok=True)
         manifest.write_manifest(paths.latents, found)
         try:
             assert manifest.require_manifest(config, paths) == found

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vdt_hpc import files
+from vdt_hpc import exclusive, files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig, Split
 from vdt_hpc.experiment.paths import RunPaths
@@ -63,8 +63,8 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest: from now on the latents exist."""
-    files.write_json(folder / MANIFEST, asdict(manifest) | {"fingerprint": manifest.fingerprint})
+    """Write the manifest, unless there is one: from now on the latents exist, and stay what they are."""
+    exclusive.write_json(folder / MANIFEST, asdict(manifest) | {"fingerprint": manifest.fingerprint})
 
 
 def read_manifest(folder: Path) -> Manifest | None:
