@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import TypeVar
 
 from vdt_hpc.errors import UserError
@@ -25,11 +27,14 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 def worker_processes(num_workers: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of fresh (spawned) processes; on an error the work that has not begun is dropped.
 
+    Stop signals are left to the parent: Slurm signals every process of a task, a terminal every process of a command.
+
     Raises:
         UserError: a worker was killed from outside.
     """
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_worker)
+    with _deaf_children():
+        resource_tracker.ensure_running()  # it ignores INT and TERM by itself, but would die of USR2
+    pool = ProcessPoolExecutor(num_workers, mp_context=_Context(), initializer=_leave_with_parent)
     ended = threading.Event()
     threading.Thread(target=_watch, args=(pool, ended), daemon=True).start()
     try:
@@ -41,6 +46,36 @@ def worker_processes(num_workers: int) -> Iterator[ProcessPoolExecutor]:
     finally:
         ended.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Start children that stop signals do not reach, from their first moment to their last.
+
+    They inherit the mask of the thread that starts them. What this process is sent meanwhile comes at the latest
+    afterwards.
+    """
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+class _Worker(SpawnProcess):
+    """A process of the pool: the executor starts them one by one, as work comes in."""
+
+    def start(self) -> None:
+        with _deaf_children():
+            super().start()
+
+    def terminate(self) -> None:
+        """End it, as the executor does with those that are left when one has died: they would not hear TERM."""
+        self.kill()
+
+
+class _Context(SpawnContext):
+    Process = _Worker
 
 
 def _watch(pool: ProcessPoolExecutor, ended: threading.Event) -> None:
@@ -60,14 +95,8 @@ def _watch(pool: ProcessPoolExecutor, ended: threading.Event) -> None:
             return
 
 
-def _begin_worker() -> None:
-    """Leave stops to the parent, and leave with it.
-
-    Slurm signals every process of a task, and a terminal every process of a command. Workers of a killed parent would
-    wait for work for ever.
-    """
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+def _leave_with_parent() -> None:
+    """Have a worker end when its parent does: those of a killed one would wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     sentinel = parent.sentinel
