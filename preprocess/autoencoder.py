@@ -9,14 +9,14 @@ is measured on the test split with the weights as stored.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preprocess.autoencoder_data import FRAME_STRIDE, latent_scales, load_frames, reconstruction_psnr_db, squares
+from preprocess.autoencoder_data import latent_scales, load_frames, reconstruction_psnr_db, squares
+from preprocess.autoencoder_recipe import recipe_of, refuse_another, state_path
 from preprocess.source.index import Index
-from preprocess.source.opening import open_index, write_report
+from preprocess.source.opening import open_index, source_fingerprint, write_report
 from preprocess.source.report import require_clips
 from vdt_hpc import dist, files
 from vdt_hpc.errors import UserError
@@ -45,60 +45,37 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     settings = config.autoencoder_training
     if settings is None:
         raise UserError(f"run {config.name} has no section autoencoder_training; there is nothing to train")
-    output, recipe = checkout() / settings.output, _recipe(config, settings)
+    output, paths = checkout() / settings.output, paths_for(config, partition)
     outputs = {"autoencoder": str(output)}
-    if _is_trained(output, recipe):
-        psnr_db = files.read_json(output / RECORD)["held_out"]["psnr_db"]
+    if (output / RECORD).exists():
+        psnr_db = _psnr_of_trained(config, settings, output, paths)
         return StageResult(f"autoencoder: nothing to do, {psnr_db:.2f} dB on held-out frames", outputs=outputs)
     task = dist.current_task()
     if task.rank:
         return StageResult("autoencoder: rank 0 trains alone", outputs=outputs)
-    paths = paths_for(config, partition)
     source = open_index(config, paths)
     require_clips(source, paths.frames, write_report(config, source, paths), config.data.skip_bad_clips)
-    fit, stop = _train(config, settings, source, _state_path(paths, recipe), task)
+    recipe = recipe_of(config, settings, source.fingerprint)
+    unfinished = state_path(paths, recipe)
+    fit, stop = _train(config, settings, source, unfinished, task)
     if fit.step < settings.num_steps + settings.finishing_steps:
         return StageResult(f"autoencoder: stopped by {stop.reason} at step {fit.step:,}", complete=False)
     psnr_db = _publish(fit, source, config.data, output, recipe)
-    _state_path(paths, recipe).unlink(missing_ok=True)
+    unfinished.unlink(missing_ok=True)
     return StageResult(f"autoencoder: {psnr_db:.2f} dB on held-out frames, in {output}", outputs=outputs)
 
 
-def _recipe(config: RunConfig, settings: AutoencoderTrainingConfig) -> files.Json:
-    """Everything that decides the weights, as JSON."""
-    from preprocess.street_scene import RENDERER
-
-    streets = config.streets.model_dump() | {"renderer": RENDERER} if config.streets else None
-    recipe = {
-        "seed": config.seed,
-        "dataset": config.data.dataset,
-        "frame_height_px": config.data.frame_height_px,
-        "frame_stride": FRAME_STRIDE,
-        "streets": streets,
-        "training": settings.model_dump(exclude={"output", "save_every_steps"}),
-    }
-    content: files.Json = json.loads(json.dumps(recipe))
-    return content
-
-
-def _is_trained(output: Path, recipe: files.Json) -> bool:
-    if not (output / RECORD).exists():
-        return False
-    if files.read_json(output / RECORD)["recipe"] != recipe:
-        raise UserError(
-            f"{output} holds an autoencoder of another recipe; choose another autoencoder_training.output or remove it"
-        )
-    return True
-
-
-def _state_path(paths: RunPaths, recipe: files.Json) -> Path:
-    """Where an unfinished training is kept; its name tells the recipe, so that recipes never mix."""
-    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
-    return paths.run / f"autoencoder-{digest}.safetensors"
+def _psnr_of_trained(config: RunConfig, settings: AutoencoderTrainingConfig, output: Path, paths: RunPaths) -> float:
+    """Held-out PSNR in dB of the autoencoder that is there, which must be the run's."""
+    record = files.read_json(output / RECORD)
+    fingerprint = None if config.streets else source_fingerprint(config, paths)
+    refuse_another(output, record["recipe"], recipe_of(config, settings, fingerprint), config)
+    psnr_db: float = record["held_out"]["psnr_db"]
+    return psnr_db
 
 
 def _train(
-    config: RunConfig, settings: AutoencoderTrainingConfig, source: Index, state_path: Path, task: dist.Task
+    config: RunConfig, settings: AutoencoderTrainingConfig, source: Index, unfinished: Path, task: dist.Task
 ) -> tuple[Fit, StopFlag]:
     """Take the steps that are left, saving now and then, until the end or a signal."""
     import torch
@@ -108,10 +85,10 @@ def _train(
 
     torch.set_num_threads(dist.cpus_of_task(task))
     device = dist.device_of(task)
-    fit = Fit(settings, config.data.frame_height_px, config.seed, device)
-    if state_path.exists():
-        fit.restore(load_file(state_path))
-    frames = load_frames(source.split("train"), 2 * config.data.frame_height_px)
+    fit = Fit(settings, config.data, config.seed, device)
+    if unfinished.exists():
+        fit.restore(load_file(unfinished))
+    frames = load_frames(source.split("train"), config.data)
     stop, recent_db = StopFlag().install(), 0.0
     total_steps = settings.num_steps + settings.finishing_steps
     with Progress("train autoencoder", total_steps, "steps", done=fit.step) as progress:
@@ -120,7 +97,7 @@ def _train(
             recent_db = psnr_db if recent_db == 0.0 else 0.98 * recent_db + 0.02 * psnr_db
             progress.advance(note=f"training PSNR {recent_db:.2f} dB")
             if fit.step % settings.save_every_steps == 0 or fit.step == total_steps or stop:
-                with files.finish(state_path) as temporary:
+                with files.finish(unfinished) as temporary:
                     save_file(fit.state(), temporary)
     return fit, stop
 

@@ -1,4 +1,7 @@
-"""Frames to fit a small autoencoder to, and what is measured of it."""
+"""Frames to fit a small autoencoder to, and what is measured of it.
+
+Legend: N frames, H x W pixels of one in memory, h x w of one as it is encoded.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,17 @@ FRAMES_PER_BATCH = 64
 ByteArray = npt.NDArray[np.uint8]
 
 
-def load_frames(clips: tuple[Clip, ...], most_height_px: int) -> ByteArray:
-    """Every third frame of the clips, (N, H, W, 3), shrunk where its shorter side exceeds ``most_height_px``."""
+def load_frames(clips: tuple[Clip, ...], data: DataConfig) -> ByteArray:
+    """Every third frame of the clips, (N, H, W, 3), shrunk as far as twice the size that is encoded allows."""
     frames: list[ByteArray] = []
     with Progress("read frames", len(clips), "clips") as progress:
         for clip in clips:
             for image in clip.read()[::FRAME_STRIDE]:
-                shorter_px = min(image.shape[:2])
-                if shorter_px > most_height_px:
-                    height_px, width_px = (round(side * most_height_px / shorter_px) for side in image.shape[:2])
-                    resized = Image.fromarray(image).resize((width_px, height_px), Image.Resampling.LANCZOS)
-                    image = np.asarray(resized)
+                height_px, width_px = image.shape[:2]
+                scale = 2 * max(data.frame_height_px / height_px, data.width_px / width_px)
+                if scale < 1:
+                    size = (round(width_px * scale), round(height_px * scale))
+                    image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
                 frames.append(image)
             progress.advance()
     if len({image.shape for image in frames}) != 1:
@@ -42,7 +45,7 @@ def load_frames(clips: tuple[Clip, ...], most_height_px: int) -> ByteArray:
 
 
 def squares(clips: tuple[Clip, ...], data: DataConfig, most_frames: int | None) -> ByteArray:
-    """Frames (N, S, S, 3) as the encoder sees them; where there are more than ``most_frames``, evenly spaced clips."""
+    """Frames (N, h, w, 3) as the encoder sees them; where there are more than ``most_frames``, evenly spaced clips."""
     if not clips:
         raise UserError("the frames have no clips in one of the splits train and test; both are needed")
     step = 1 if most_frames is None else max(1, sum(clip.num_frames for clip in clips) // most_frames)
@@ -50,7 +53,7 @@ def squares(clips: tuple[Clip, ...], data: DataConfig, most_frames: int | None) 
 
 
 def latent_scales(model: AutoencoderKL, frames: ByteArray) -> tuple[float, float]:
-    """Standard deviation of the posterior means of frames (N, S, S, 3), and root mean square of the posterior's own."""
+    """Standard deviation of the posterior means of frames (N, h, w, 3), and root mean square of the posterior's own."""
     from vdt_hpc.model.autoencoder import Autoencoder, encode
 
     mean, deviation = encode(Autoencoder(model, "", "", 1.0), frames, FRAMES_PER_BATCH)
@@ -58,7 +61,7 @@ def latent_scales(model: AutoencoderKL, frames: ByteArray) -> tuple[float, float
 
 
 def reconstruction_psnr_db(model: AutoencoderKL, frames: ByteArray) -> npt.NDArray[np.float64]:
-    """PSNR in dB of each frame (N, S, S, 3): uint8 against the uint8 reconstruction from the posterior's mean."""
+    """PSNR in dB of each frame (N, h, w, 3): uint8 against the uint8 reconstruction from the posterior's mean."""
     from vdt_hpc.model.autoencoder import Autoencoder, decode, encode
 
     loaded = Autoencoder(model, "", "", 1.0)

@@ -2,7 +2,7 @@
 
 Everything random is a function of (seed, step), so a training that was stopped goes on as if it had not been.
 
-Legend: N frames in memory, B frames in a batch, H x W pixels of a stored frame, S side of the square it becomes.
+Legend: N frames in memory, B frames in a batch, H x W pixels of a stored frame, h x w pixels of it as it is encoded.
 """
 
 from __future__ import annotations
@@ -59,22 +59,24 @@ def build(settings: AutoencoderTrainingConfig, frame_height_px: int, seed: int) 
     )
 
 
-def augment(frame: ByteArray, rng: np.random.Generator, side_px: int) -> ByteArray:
-    """A training square (S, S, 3) from a frame (H, W, 3).
+def augment(frame: ByteArray, rng: np.random.Generator, data: DataConfig) -> ByteArray:
+    """A training frame (h, w, 3) from a frame (H, W, 3).
 
-    Half of the squares are the centre square as it is encoded; the others lie and measure at random. Flips and colours
-    vary, so that the autoencoder also serves streets, lights and cameras that it has not seen.
+    Half of them show what is encoded of a frame; the others show a part of that size or less, anywhere. Flips and
+    colours vary, so that the autoencoder also serves streets, lights and cameras that it has not seen.
     """
     height_px, width_px = frame.shape[:2]
-    largest_px = min(height_px, width_px)
+    square_px = min(height_px, width_px)
+    largest_px = (square_px, square_px) if data.crop == "centre-square" else (height_px, width_px)
     if rng.random() < 0.5:
-        crop_px, left, top = float(largest_px), (width_px - largest_px) / 2, (height_px - largest_px) / 2
+        crop_height_px, crop_width_px = map(float, largest_px)
+        left, top = (width_px - crop_width_px) / 2, (height_px - crop_height_px) / 2
     else:
-        crop_px = largest_px * rng.uniform(0.5, 1.0)
-        left, top = rng.uniform(0, width_px - crop_px), rng.uniform(0, height_px - crop_px)
-    box = (left, top, left + crop_px, top + crop_px)
-    square = Image.fromarray(frame).resize((side_px, side_px), Image.Resampling.LANCZOS, box=box)
-    pixels = np.asarray(square)
+        share = rng.uniform(0.5, 1.0)
+        crop_height_px, crop_width_px = (side_px * share for side_px in largest_px)
+        left, top = rng.uniform(0, width_px - crop_width_px), rng.uniform(0, height_px - crop_height_px)
+    box, size = (left, top, left + crop_width_px, top + crop_height_px), (data.width_px, data.frame_height_px)
+    pixels = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS, box=box))
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
     if rng.random() < 0.6:
@@ -85,18 +87,20 @@ def augment(frame: ByteArray, rng: np.random.Generator, side_px: int) -> ByteArr
     return np.ascontiguousarray(pixels)
 
 
-def as_encoded(frame: ByteArray, rng: np.random.Generator, side_px: int) -> ByteArray:
-    """The square (S, S, 3) of a frame (H, W, 3) exactly as it is encoded, as filmed or mirrored."""
-    square = prepare(frame, DataConfig(frame_height_px=side_px))
-    return np.ascontiguousarray(square[:, ::-1]) if rng.random() < 0.5 else square
+def as_encoded(frame: ByteArray, rng: np.random.Generator, data: DataConfig) -> ByteArray:
+    """A frame (H, W, 3) prepared as it is encoded, (h, w, 3), as filmed or mirrored."""
+    prepared = prepare(frame, data)
+    return np.ascontiguousarray(prepared[:, ::-1]) if rng.random() < 0.5 else prepared
 
 
-def draw_batch(frames: ByteArray, settings: AutoencoderTrainingConfig, side_px: int, seed: int, step: int) -> ByteArray:
-    """The batch (B, S, S, 3) of one step, from frames (N, H, W, 3): augmented, but not in the finishing steps."""
+def draw_batch(
+    frames: ByteArray, settings: AutoencoderTrainingConfig, data: DataConfig, seed: int, step: int
+) -> ByteArray:
+    """The batch (B, h, w, 3) of one step, from frames (N, H, W, 3): augmented, but not in the finishing steps."""
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, step])))
     chosen = rng.integers(len(frames), size=settings.batch_frames)
     make = augment if step < settings.num_steps else as_encoded
-    return np.stack([make(frames[index], rng, side_px) for index in chosen])
+    return np.stack([make(frames[index], rng, data) for index in chosen])
 
 
 def learning_rate(settings: AutoencoderTrainingConfig, step: int) -> float:
@@ -111,7 +115,7 @@ def learning_rate(settings: AutoencoderTrainingConfig, step: int) -> float:
 def objective(
     model: AutoencoderKL, images: torch.Tensor, kl_weight: float, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss, and mean PSNR in dB of the training reconstructions, for images (B, 3, S, S) in [-1, 1].
+    """Loss, and mean PSNR in dB of the training reconstructions, for images (B, 3, h, w) in [-1, 1].
 
     Loss: mean over frames of log(mean squared error) + ``kl_weight`` per nat of KL(posterior || standard normal), the
     KL summed over a frame's latent. At the optimum the noise of the posterior makes about ``kl_weight`` x (latent
@@ -170,11 +174,11 @@ class Muon:
 class Fit:
     """The state of a training: weights, their moving average, the optimizers' moments, the number of steps taken."""
 
-    def __init__(self, settings: AutoencoderTrainingConfig, side_px: int, seed: int, device: torch.device) -> None:
+    def __init__(self, settings: AutoencoderTrainingConfig, data: DataConfig, seed: int, device: torch.device) -> None:
         import torch
 
-        self.settings, self.side_px, self.seed, self.device = settings, side_px, seed, device
-        self.model = build(settings, side_px, seed).to(device)
+        self.settings, self.data, self.seed, self.device = settings, data, seed, device
+        self.model = build(settings, data.frame_height_px, seed).to(device)
         weights = dict(self.model.named_parameters())
         self.average: Tensors = {name: value.detach().clone() for name, value in weights.items()}
         self.kernels = {name: value for name, value in weights.items() if value.ndim == 4 and min(value.shape[:2]) > 8}
@@ -189,7 +193,7 @@ class Fit:
 
         from vdt_hpc.model.autoencoder import to_signed
 
-        batch = draw_batch(frames, self.settings, self.side_px, self.seed, self.step)
+        batch = draw_batch(frames, self.settings, self.data, self.seed, self.step)
         images = to_signed(batch).to(self.device)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         loss, psnr_db = objective(self.model, images, self.settings.kl_weight, generator)
@@ -211,7 +215,7 @@ class Fit:
 
     def averaged(self) -> AutoencoderKL:
         """A copy of the model that carries the averaged weights, on the CPU, in evaluation mode."""
-        model = build(self.settings, self.side_px, self.seed)
+        model = build(self.settings, self.data.frame_height_px, self.seed)
         model.load_state_dict({name: value.cpu() for name, value in self.average.items()})
         return model.eval()
 
