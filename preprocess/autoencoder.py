@@ -70,6 +70,8 @@ def _psnr_of_trained(config: RunConfig, settings: AutoencoderTrainingConfig, out
     record = files.read_json(output / RECORD)
     fingerprint = None if config.streets else source_fingerprint(config, paths)
     refuse_another(output, record["recipe"], recipe_of(config, settings, fingerprint), config)
+    recipe = recipe_of(config, settings, record["recipe"].get("source_fingerprint"))
+    state_path(paths, recipe).unlink(missing_ok=True)  # of a training that was killed right after its end
     psnr_db: float = record["held_out"]["psnr_db"]
     return psnr_db
 

@@ -216,6 +216,21 @@ def test_a_record_that_does_not_say_how_frames_were_prepared_is_refused(training
         run(bench)
 
 
+def test_a_kill_right_after_the_end_leaves_no_state_for_long(training, monkeypatch):
+    bench, publish = training(), autoencoder._publish
+
+    def then_die(*arguments):
+        publish(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(autoencoder, "_publish", then_die)
+    with pytest.raises(KeyboardInterrupt):
+        run(bench)
+    assert list(bench.paths.run.glob("autoencoder-*"))
+    assert "nothing to do" in run(bench).summary
+    assert not list(bench.paths.run.glob("autoencoder-*"))
+
+
 def test_without_a_section_there_is_nothing_to_train(bench):
     with pytest.raises(UserError, match="no section autoencoder_training"):
         run(bench())
