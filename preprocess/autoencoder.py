@@ -28,6 +28,7 @@ from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.experiment.weights import AUTOENCODER_WEIGHTS
 from vdt_hpc.progress import Progress
 from vdt_hpc.stopping import StopFlag
+from vdt_hpc.store.checkpoint_writing import write_tensors
 
 if TYPE_CHECKING:
     from preprocess.autoencoder_fit import Fit
@@ -81,7 +82,7 @@ def _train(
 ) -> tuple[Fit, StopFlag]:
     """Take the steps that are left, saving now and then, until the end or a signal."""
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     from preprocess.autoencoder_fit import Fit
 
@@ -100,14 +101,13 @@ def _train(
             progress.advance(note=f"training PSNR {recent_db:.2f} dB")
             if fit.step % settings.save_every_steps == 0 or fit.step == total_steps or stop:
                 with files.finish(unfinished) as temporary:
-                    save_file(fit.state(), temporary)
+                    write_tensors(temporary, fit.state())
     return fit, stop
 
 
 def _publish(fit: Fit, source: Index, data: DataConfig, output: Path, recipe: files.Json) -> float:
     """Measure and write the averaged weights; returns the held-out PSNR in dB."""
     import torch
-    from safetensors.torch import save_file
 
     model = fit.averaged()
     stored = {name: value.half().contiguous() for name, value in model.state_dict().items()}
@@ -120,7 +120,7 @@ def _publish(fit: Fit, source: Index, data: DataConfig, output: Path, recipe: fi
     model.register_to_config(scaling_factor=round(1.0 / latent_std, 5))
     model_config = {key: value for key, value in json.loads(model.to_json_string()).items() if key != "_name_or_path"}
     with files.finish(output / AUTOENCODER_WEIGHTS) as temporary:
-        save_file(stored, temporary, metadata={"format": "pt"})
+        write_tensors(temporary, stored, {"format": "pt"})
     files.write_json(output / "config.json", model_config)
     record: dict[str, Any] = {
         "recipe": recipe,

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +230,22 @@ def test_a_kill_right_after_the_end_leaves_no_state_for_long(training, monkeypat
     assert list(bench.paths.run.glob("autoencoder-*"))
     assert "nothing to do" in run(bench).summary
     assert not list(bench.paths.run.glob("autoencoder-*"))
+
+
+@pytest.mark.parametrize("place", ["state", "weights"])
+def test_a_full_disk_is_one_line(training, tmp_path, place):
+    bench = training()
+    folder = {"state": bench.paths.run, "weights": tmp_path / "out"}[place]
+    folder.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        with pytest.raises(UserError, match=rf"^the disk is full: cannot write {folder}/.*$"):
+            run(bench)
+        assert list(folder.iterdir()) == []
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    assert run(bench).complete
 
 
 def test_without_a_section_there_is_nothing_to_train(bench):
