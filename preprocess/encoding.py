@@ -107,5 +107,4 @@ def _encode(
 def _write(path: Path, content: ShardContent, claim: Claim) -> None:
     """Write a shard, unless a task of another run has written it meanwhile."""
     claim.require()
-    with exclusive.finish(path) as temporary:
-        latents.write_shard(temporary, content)
+    latents.write_shard(path, content, exclusive.finish)

@@ -1,17 +1,21 @@
 """The one way to finish an HDF5 file."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import h5py
 
 from vdt_hpc import files
 
+Finish = Callable[[Path], AbstractContextManager[Path]]
+"""`files.finish`, which replaces what has the name, or `exclusive.finish`, which does not."""
+
 
 @contextlib.contextmanager
-def finish(path: Path) -> Iterator[h5py.File]:
-    """Yield a new HDF5 file; when the block ends well, it is at `path`, finished by rename.
+def finish(path: Path, named: Finish = files.finish) -> Iterator[h5py.File]:
+    """Yield a new HDF5 file; when the block ends well, it is at `path`, which `named` gives it.
 
     It is made in memory, which takes twice its size while it is written down: HDF5 cannot let go of a file that a full
     disk has cut off, and the process dies of it. The same content gives the same bytes.
@@ -19,7 +23,7 @@ def finish(path: Path) -> Iterator[h5py.File]:
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    with files.finish(path) as temporary, h5py.File(temporary, "w", driver="core", backing_store=False) as file:
+    with named(path) as temporary, h5py.File(temporary, "w", driver="core", backing_store=False) as file:
         yield file
         file.flush()
         temporary.write_bytes(file.id.get_file_image())

@@ -71,8 +71,8 @@ class ShardContent:
             raise ValueError("frames must be uint8")
 
 
-def write_shard(path: Path, content: ShardContent) -> None:
-    """Write one shard, finished by rename; the same content gives the same bytes.
+def write_shard(path: Path, content: ShardContent, named: hdf5.Finish = files.finish) -> None:
+    """Write one shard, which `named` gives its name; the same content gives the same bytes.
 
     Raises:
         UserError: the disk is full.
@@ -81,7 +81,7 @@ def write_shard(path: Path, content: ShardContent) -> None:
     if content.frames is not None:
         arrays["frames"] = content.frames
     arrays |= {f"ceiling/{metric}": values for metric, values in content.ceiling.items()}
-    with hdf5.finish(path) as file:
+    with hdf5.finish(path, named) as file:
         for name, array in arrays.items():
             file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]) if len(array) else None)
         file.create_dataset("clip_id", data=np.array(content.clip_ids, dtype=h5py.string_dtype()))
