@@ -5,7 +5,7 @@ import multiprocessing
 import pytest
 
 from vdt_hpc.errors import UserError
-from vdt_hpc.store.chosen import CHOICE, Choice, Choices
+from vdt_hpc.store.chosen import Choice, Choices
 
 
 def add(folder, name):
@@ -18,7 +18,7 @@ def test_of_many_processes_one_writes_the_choice_down(tmp_path):
         won = pool.starmap(add, [(tmp_path, name) for name in names], chunksize=1)
     assert sum(won) == 1
     assert Choices(tmp_path, "abc").read() == {1: Choice(names[won.index(True)], "launch")}
-    assert [path.name for path in tmp_path.iterdir()] == ["abc-000001"]
+    assert [path.name for path in tmp_path.iterdir()] == ["abc-000001.json"]
 
 
 def test_choices_are_told_apart_by_settings_and_come_in_order(tmp_path):
@@ -32,6 +32,6 @@ def test_choices_are_told_apart_by_settings_and_come_in_order(tmp_path):
 
 def test_a_damaged_choice_is_named(tmp_path):
     add(tmp_path, "clips-000000006")
-    (tmp_path / "abc-000001" / CHOICE).write_text("{}")
+    (tmp_path / "abc-000001.json").write_text("{}")
     with pytest.raises(UserError, match="is damaged; remove it and run the stage sample again"):
         Choices(tmp_path, "abc").read()

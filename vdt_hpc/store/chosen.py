@@ -1,20 +1,17 @@
 """Which checkpoint is sampled from: written down once, for all tasks that fill the same sample sets.
 
-    jobs/sampling/1a2b3c4d-000003/choice.json
+    jobs/sampling/1a2b3c4d-000003.json
 
-One numbered folder for each launch of the stage `sample`, by the settings that it samples with. A folder gets its name
-by a rename, which only the first of several writers of a number can do.
+One numbered file for each launch of the stage `sample`, by the settings that it samples with. Of several writers of a
+number the first is kept.
 """
 
-import errno
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vdt_hpc import files
+from vdt_hpc import exclusive, files
 from vdt_hpc.errors import UserError
-
-CHOICE = "choice.json"
 
 
 @dataclass(frozen=True)
@@ -44,28 +41,22 @@ class Choices:
         Raises:
             UserError: one is damaged or cannot be read.
         """
-        pattern = re.compile(rf"{self._settings}-(\d{{6,}})")
-        names = [path.parent.name for path in self._folder.glob(f"{self._settings}-*/{CHOICE}")]
+        pattern = re.compile(rf"{self._settings}-(\d{{6,}})\.json")
+        names = [path.name for path in self._folder.glob(f"{self._settings}-*.json")]
         numbers = sorted(int(match[1]) for name in names if (match := pattern.fullmatch(name)))
-        return {number: _read(self._path(number) / CHOICE) for number in numbers}
+        return {number: _read(self._path(number)) for number in numbers}
 
     def add(self, number: int, choice: Choice) -> bool:
-        """Write the choice of that number down; False where another process was first.
+        """Write the choice of that number down; False where another process was first, with another choice.
 
         Raises:
             UserError: the disk is full or the folder cannot be written.
         """
-        try:
-            with files.finish_folder(self._path(number)) as folder:
-                files.write_json(folder / CHOICE, asdict(choice))
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            return False
-        return True
+        exclusive.write_json(self._path(number), asdict(choice))
+        return _read(self._path(number)) == choice
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"{self._settings}-{number:06d}"
+        return self._folder / f"{self._settings}-{number:06d}.json"
 
 
 def _read(path: Path) -> Choice:
