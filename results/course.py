@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from vdt_hpc import files
-from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.store import ledger
 from vdt_hpc.store.asked import Asked, asked
@@ -90,10 +89,7 @@ def load(paths: RunPaths) -> list[Part]:
         UserError: the lineage or a job's note is damaged.
     """
     legs = ledger.read(paths.ledger, notes=paths.jobs / "train")
-    try:
-        return parts(legs, [asked(paths, leg) for leg in legs], _points(files.read_json_lines(paths.progress_log)[0]))
-    except ValueError as error:
-        raise UserError(f"{paths.ledger} is damaged ({error}); mend the line and run report again") from None
+    return parts(legs, [asked(paths, leg) for leg in legs], _points(files.read_json_lines(paths.progress_log)[0]))
 
 
 def parts(legs: Sequence[Leg], asks: Sequence[Asked], log: Sequence[Point]) -> list[Part]:
@@ -103,9 +99,6 @@ def parts(legs: Sequence[Leg], asks: Sequence[Asked], log: Sequence[Point]) -> l
         legs: the lineage, oldest first.
         asks: what each of them asked for.
         log: moments of the training log.
-
-    Raises:
-        ValueError: a time in the lineage is none.
     """
     several = len({leg.cluster for leg in legs}) > 1
     starts = [_moment(leg.start) for leg in legs]

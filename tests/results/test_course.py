@@ -108,9 +108,14 @@ def test_a_run_without_a_lineage_has_no_course_and_a_damaged_one_is_one_line(mad
     assert course.load(made_up.paths) == []
     made_up.write_ledger()
     text = made_up.paths.ledger.read_text()
-    made_up.paths.ledger.write_text(text.replace("2026-01-05T11", "yesterday"))
-    with pytest.raises(UserError, match=r"jobs.jsonl is damaged .* mend the line and run report again"):
-        course.load(made_up.paths)
+    for right, wrong, told in (
+        ("2026-01-05T11", "yesterday", "time 'yesterday:00:00"),
+        ('"clips": 1300', '"clips": null', "clips None"),
+        ('"why"', '"what"', "no why"),
+    ):
+        made_up.paths.ledger.write_text(text.replace(right, wrong))
+        with pytest.raises(UserError, match=rf"jobs.jsonl is damaged: a line has {told}.*; mend it by hand"):
+            course.load(made_up.paths)
 
 
 def test_it_is_read_from_the_run(made_up):

@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from vdt_hpc import files
+from vdt_hpc import files, typed
 from vdt_hpc.errors import UserError
-from vdt_hpc.files import Json
+from vdt_hpc.typed import Moment
 
 KILLED = "killed without a word"
 COMPLETE = "complete"
@@ -109,9 +109,9 @@ class Ledger:
         legs = read(self._path)
         if legs and legs[-1].why is None:
             furthest = max(self._logged_clips, legs[-1].first_clips)
-            told = _note(self._notes, legs[-1]) or {"why": KILLED, "time": None}
+            told = _note(self._notes, legs[-1]) or _Note(why=KILLED, time=None)
             self._append(
-                event="end", job=legs[-1].job, time=told["time"], why=told["why"], clips=furthest,
+                event="end", job=legs[-1].job, time=told.time, why=told.why, clips=furthest,
                 lost_clips=furthest - clips,
             )  # fmt: skip
         self._append(
@@ -145,40 +145,66 @@ def read(path: Path, notes: Path | None = None) -> list[Leg]:
         notes: folder of the scripts' notes, which know more of the reasons; None: they are not looked at.
 
     Raises:
-        UserError: a note is damaged.
+        UserError: a line lacks something or has a value of another kind, or a note is damaged.
     """
     legs: list[Leg] = []
     for line in files.read_json_lines(path)[0]:
         if line.get("event") == "start":
-            legs.append(_started(line))
+            legs.append(typed.read(_Start, line, path).leg())
         elif line.get("event") == "end" and legs and legs[-1].job == line.get("job"):
-            legs[-1] = _ended(legs[-1], line)
+            legs[-1] = typed.read(_End, line, path).of(legs[-1])
     return [_as_noted(leg, _note(notes, leg)) for leg in legs] if notes else legs
 
 
-def _note(notes: Path, leg: Leg) -> Json | None:
+@dataclass(frozen=True)
+class _Start:
+    """A line of a job that starts."""
+
+    job: str
+    partition: str
+    cluster: str
+    node: str
+    world_size: int
+    time: Moment
+    clips: int
+
+    def leg(self) -> Leg:
+        """The job's part so far."""
+        return Leg(self.job, self.partition, self.cluster, self.node, self.world_size, self.time, self.clips)
+
+
+@dataclass(frozen=True)
+class _End:
+    """A line of a job that has ended."""
+
+    time: Moment | None
+    why: str
+    clips: int
+    lost_clips: int
+
+    def of(self, leg: Leg) -> Leg:
+        """The job's part with its end."""
+        return replace(leg, end=self.time, why=self.why, last_clips=self.clips, lost_clips=self.lost_clips)
+
+
+@dataclass(frozen=True)
+class _Note:
     """What the script of a job has left beside its logs."""
+
+    why: str
+    time: Moment | None
+    outside: bool = False
+
+
+def _note(notes: Path, leg: Leg) -> _Note | None:
     path = notes / leg.cluster / f"{leg.job}_end.json"
-    return files.read_json(path) if path.exists() else None
+    return typed.read(_Note, files.read_json(path), path, "it") if path.exists() else None
 
 
-def _as_noted(leg: Leg, note: Json | None) -> Leg:
-    if note is None or not (leg.why is None or note.get("outside")):
+def _as_noted(leg: Leg, note: _Note | None) -> Leg:
+    if note is None or not (leg.why is None or note.outside):
         return leg
-    return replace(leg, why=str(note["why"]), end=leg.end or note["time"])
-
-
-def _started(line: Json) -> Leg:
-    return Leg(
-        job=str(line["job"]), partition=str(line["partition"]), cluster=str(line["cluster"]), node=str(line["node"]),
-        world_size=int(line["world_size"]), start=str(line["time"]), first_clips=int(line["clips"]),
-    )  # fmt: skip
-
-
-def _ended(leg: Leg, line: Json) -> Leg:
-    return replace(
-        leg, end=line["time"], why=str(line["why"]), last_clips=int(line["clips"]), lost_clips=int(line["lost_clips"])
-    )
+    return replace(leg, why=note.why, end=leg.end or note.time)
 
 
 def _now() -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from vdt_hpc import files
 from vdt_hpc.commands.state import attempts
 from vdt_hpc.commands.state.attempts import Attempt
-from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import strict
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.paths import RunPaths
@@ -102,15 +101,11 @@ def read(paths: RunPaths) -> Facts:
     with files.readable(paths.run):
         config = strict.load(RunConfig, paths.run_config) if paths.run_config.is_file() else None
         heartbeat = read_heartbeat(paths.lease)
-        try:
-            legs = tuple(ledger.read(paths.ledger, paths.jobs / "train"))
-        except (KeyError, ValueError) as error:
-            raise UserError(f"{paths.ledger} is damaged ({error!r}): a line lacks what belongs into it") from None
         return Facts(
             paths=paths,
             config=config,
             attempts=tuple(attempts.of_run(paths)),
-            legs=legs,
+            legs=tuple(ledger.read(paths.ledger, paths.jobs / "train")),
             log={str(line.get("kind")): line for line in files.read_json_lines(paths.progress_log)[0]},
             checkpoints=tuple(checkpoint.folders(paths.checkpoints)),
             encoding=read_encoding(paths),
