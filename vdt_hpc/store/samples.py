@@ -146,9 +146,18 @@ class SampleSet:
                 yield str(name), file["samples"][row, : self.info.counts.of_clip(clip)]
 
     def clip(self, index: int) -> tuple[str, ByteArray]:
-        """As `clips`, of one clip."""
+        """As `clips`, of one clip.
+
+        Raises:
+            UserError: its part is damaged, or holds fewer clips.
+        """
         part = self.info.part_of(index)
-        return next(itertools.islice(self.part(part), index - self.info.part_clips(part).start, None))
+        found = next(itertools.islice(self.part(part), index - self.info.part_clips(part).start, None), None)
+        if found is None:
+            path, held = part_path(self.folder, part), self.num_clips_of(part)
+            told = f"{path} holds {held} of {len(self.info.part_clips(part))} clips"
+            raise UserError(f"{told}; remove it and run the stage sample again")
+        return found
 
     def paces(self) -> list[Pace]:
         """How long each part took, as far as known."""
