@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from results import known
 from results.metrics import base
 from results.metrics.base import FrameMetric
+from results.notes import Notes
 from results.subjects import MODEL, SUBJECTS
 from vdt_hpc.store.measures import Measures
 from vdt_hpc.store.sample_info import SampleInfo
@@ -29,8 +31,8 @@ class ByFrame:
     and is NaN."""
 
 
-def load(sample_set: SampleSet, others: Sequence[SampleSet]) -> ByFrame | None:
-    """What was measured frame by frame of a set; None where nothing was.
+def load(sample_set: SampleSet, others: Sequence[SampleSet], notes: Notes) -> ByFrame | None:
+    """What was measured frame by frame of a set; None where nothing was that can be shown.
 
     All clips count, and of each as many trajectories as there are of every one; what they measure at one frame is put
     together as the metric puts frames together.
@@ -38,21 +40,25 @@ def load(sample_set: SampleSet, others: Sequence[SampleSet]) -> ByFrame | None:
     Args:
         sample_set: whose.
         others: of the run; the rows beside the model are measured with one set alone of those that share them.
+        notes: of the report; they get what is damaged, and metrics that are no longer there.
     """
-    info, num_parts = sample_set.info, sample_set.info.num_parts()
-    own, beside = Measures(sample_set.folder), [Measures(one.folder) for one in others if _shares(one.info, info)]
+    info, own = sample_set.info, Measures(sample_set.folder)
+    beside = [Measures(one.folder) for one in others if _shares(one.info, info)]
     curves: dict[str, dict[str, FloatArray]] = {}
     for name in own.metrics():
+        if reason := known.reason_against(name):
+            notes.add("samples", f"Quality by frame is not shown of what {sample_set.folder} keeps: {reason}")
+            continue
         metric = base.find(name)
         if not isinstance(metric, FrameMetric) or metric.is_of_all_frames:
             continue
         found = {}
         for subject in SUBJECTS:
-            places = [own] if subject == MODEL else [own, *beside]
-            kept = next((one for one in places if one.is_whole(subject, name, metric.how, num_parts)), None)
-            if kept is not None:
-                found[subject] = _curve(metric, kept.read(subject, name, num_parts)[:, : info.counts.of_every_clip])
-        if found := {subject: values for subject, values in found.items() if len(values) == len(info.generated)}:
+            with notes.instead_of("samples", f"{metric.label} by frame of {subject} is"):
+                curve = _curve(metric, info, subject, [own] if subject == MODEL else [own, *beside])
+                if curve is not None and len(curve) == len(info.generated):
+                    found[subject] = curve
+        if found:
             curves[name] = found
     return ByFrame(info, curves) if curves else None
 
@@ -63,7 +69,12 @@ def _shares(other: SampleInfo, info: SampleInfo) -> bool:
     return all(getattr(other, name) == getattr(info, name) for name in names)
 
 
-def _curve(metric: FrameMetric, values: FloatArray) -> FloatArray:
-    """(clips, trajectories, G) -> (G,)."""
+def _curve(metric: FrameMetric, info: SampleInfo, subject: str, places: Sequence[Measures]) -> FloatArray | None:
+    """(G,), from the first of these places where all clips were measured; None where they were in none."""
+    num_parts = info.num_parts()
+    kept = next((one for one in places if one.is_whole(subject, metric.name, metric.how, num_parts)), None)
+    if kept is None:
+        return None
+    values = kept.read(subject, metric.name, num_parts)[:, : info.counts.of_every_clip]
     together = metric.of_frames(values.reshape(-1, values.shape[-1]).T)
     return np.where(np.isfinite(together), together, np.nan)

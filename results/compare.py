@@ -1,18 +1,22 @@
-"""Stage `compare`: records of all runs under the root -> tables and a page of them, side by side.
+"""Stage `compare`: records of all runs under the root, or of some anywhere -> tables and a page, side by side.
 
     <root>/*/records.jsonl -> <root>/comparison/index.html, results.md, results.csv, results.tex
 
 Runs stand in one table where they were measured under the same conditions: data set, latents, task, protocol, clips.
 """
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from results import current, protocol_table, published, templates
+from results import current, known, protocol_table, published, templates
 from results.current import Comparison
 from results.metrics import base
+from results.notes import Notes
 from results.tables import latex, lines, markdown
 from results.tables.table import MOST_ROWS, RANKED, Table
 from vdt_hpc import files
@@ -23,9 +27,8 @@ from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.paths import RunPaths, paths_for
 from vdt_hpc.experiment.signature import signature
-from vdt_hpc.experiment.stages import StageResult
+from vdt_hpc.experiment.stages import COMPARED, StageResult
 from vdt_hpc.store.manifest import read_manifest
-from vdt_hpc.store.records import read_records
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class _Run:
 
 
 def run(config: RunConfig, partition: Partition) -> StageResult:
-    """Put the runs under the partition's root side by side; rank 0 does it all. Of the run, only the root counts.
+    """Put the runs under the partition's root side by side, or those that `stages.COMPARED` names; rank 0 does it all.
+    Of the run, only the root counts.
 
     One whose files are damaged is left out, which the page and the summary say.
 
@@ -47,36 +51,44 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     """
     if current_task().rank != 0:
         return StageResult("rank 0 compares")
-    paths = paths_for(config, partition)
-    runs, left_out = _measured(paths.root)
+    paths, notes = paths_for(config, partition), Notes()
+    named = os.environ.get(COMPARED)
+    folders = [Path(folder) for folder in json.loads(named)] if named else _under(paths.root)
+    runs, left_out = _measured(folders, notes)
     if not runs:
-        why = f" ({'; '.join(left_out)})" if left_out else ""
-        raise UserError(f"no run under {paths.root} has records{why}; run the stage evaluate first")
+        where = ", ".join(map(str, folders)) if named else f"under {paths.root}"
+        why = f" ({'; '.join([*left_out, *notes.of('results')])})" if left_out else ""
+        raise UserError(f"no run {where} has records{why}; run the stage evaluate first")
     comparisons = current.side_by_side([one.comparisons for one in runs])
     others = published.load()
     tables = [protocol_table.build(runs[0].config.evaluate, one, others) for one in comparisons]
     folder = paths.comparison
-    files.write_text(folder / "results.md", markdown.to_markdown(tables))
+    files.write_text(folder / "results.md", "\n".join([markdown.to_markdown(tables), *notes.to_markdown()]))
     files.write_text(folder / "results.csv", lines.to_csv(comparisons, others, tables))
     files.write_text(folder / "results.tex", latex.to_latex(tables))
-    files.write_text(folder / "index.html", _page(runs, left_out, comparisons, tables))
-    return StageResult(
-        f"compare: {len(runs)} run(s) in {len(tables)} table(s)" + "".join(f"; left out {one}" for one in left_out),
-        outputs={"page": str(folder / "index.html"), "table": str(folder / "results.md")},
-    )
+    files.write_text(folder / "index.html", _page(folder, runs, left_out, comparisons, tables, notes))
+    done = f"compare: {len(runs)} run(s) in {len(tables)} table(s)" + "".join(f"; left out {one}" for one in left_out)
+    return notes.result(done, {"page": str(folder / "index.html"), "table": str(folder / "results.md")})
 
 
-def _measured(root: Path) -> tuple[list[_Run], list[str]]:
-    """Runs under a root that have records of their newest checkpoint, by name; and why others cannot be read."""
+def _under(root: Path) -> list[Path]:
+    """Folders under a root, by name."""
+    with files.readable(root):
+        return sorted(root.iterdir()) if root.is_dir() else []
+
+
+def _measured(folders: Sequence[Path], notes: Notes) -> tuple[list[_Run], list[str]]:
+    """Runs among some folders that have records of their newest checkpoint; and why others cannot be read."""
     found, left_out = [], []
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+    for folder in folders:
         stored = folder / "config.yaml"
-        if not stored.is_file():
-            continue
         try:
+            with files.readable(folder):
+                if not stored.is_file():
+                    continue
             config = strict.load(RunConfig, stored).model_copy(update={"name": folder.name})
-            paths = RunPaths(config, root)
-            records, manifest = read_records(paths.records), read_manifest(paths.latents)
+            paths = RunPaths(config, folder.parent)
+            records, manifest = known.records(paths.records, notes), read_manifest(paths.latents)
         except UserError as error:
             left_out.append(f"{folder.name}: {error}")
             continue
@@ -88,8 +100,9 @@ def _measured(root: Path) -> tuple[list[_Run], list[str]]:
 
 
 def _page(
-    runs: Sequence[_Run], left_out: Sequence[str], comparisons: Sequence[Comparison], tables: Sequence[Table]
-) -> str:
+    folder: Path, runs: Sequence[_Run], left_out: Sequence[str], comparisons: Sequence[Comparison],
+    tables: Sequence[Table], notes: Notes,
+) -> str:  # fmt: skip
     names = dict.fromkeys(name for comparison in comparisons for name in comparison.metrics)
     return templates.environment().get_template("compare.html.jinja").render(
         title=f"{len(runs)} run{'s' if len(runs) > 1 else ''} side by side",
@@ -97,18 +110,20 @@ def _page(
         tables=tables,
         ranked=RANKED,
         most_rows=MOST_ROWS,
-        runs=[_row(one) for one in runs],
+        runs=[_row(one, folder) for one in runs],
         left_out=left_out,
+        notes=notes,
         metrics=[base.find(name) for name in names],
     )  # fmt: skip
 
 
-def _row(one: _Run) -> dict[str, Any]:
+def _row(one: _Run, folder: Path) -> dict[str, Any]:
+    """A run in the list of runs; links lead from the page's folder."""
     config, record = one.config, one.comparisons[0].model.first
     own_page = one.folder / "index.html"
     return {
         "name": config.name,
-        "page": f"../{one.folder.name}/index.html" if own_page.is_file() else "",
+        "page": quote(os.path.relpath(own_page, folder)) if own_page.is_file() else "",
         "data": f"{config.data.dataset}, {config.data.frame_height_px} px",
         "model": f"depth {config.model.depth}, width {config.model.width}",
         "clips_seen": record.clips_seen,

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from results.notes import NotThere
 from results.subjects import with_given
-from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.data_config import DataConfig
 from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.pictures import BoolArray, StripRow
 from vdt_hpc.store.latents import ByteArray, LatentSet
+from vdt_hpc.store.manifest import read_manifest
 from vdt_hpc.store.sample_info import SampleInfo
 from vdt_hpc.store.samples import SampleSet
 
@@ -62,15 +63,18 @@ def load(config: RunConfig, paths: RunPaths, samples: str) -> Film:
         samples: name of the sample set's folder.
 
     Raises:
-        UserError: the samples or the latents are no longer there, or no longer the same.
+        NotThere: the samples or the latents are no longer there, or no longer the same.
+        UserError: they are damaged.
     """
     found = SampleSet.open(paths.samples / samples)
     if found is None:
-        raise UserError(f"no finished samples at {paths.samples / samples}; run the stage sample first")
+        raise NotThere(f"no finished samples at {paths.samples / samples}; run the stage sample first")
     info = found.info
+    if read_manifest(paths.latents) is None:
+        raise NotThere(f"no finished latents at {paths.latents}; run the stage encode first")
     latents = LatentSet.open(config, paths)
     if latents.manifest.fingerprint != info.latents_fingerprint:
-        raise UserError(f"the samples at {found.folder} were made from other latents; run sample and evaluate again")
+        raise NotThere(f"the samples at {found.folder} were made from other latents; run sample and evaluate again")
     true_frames = latents.split("test")
     chosen = np.unique(np.linspace(0, info.num_clips - 1, NUM_CLIPS).round().astype(int))
     clip_ids, truth, samples_of = [], [], []

@@ -11,6 +11,7 @@ from results.by_time import ByTime
 from results.course import Part
 from results.current import Comparison
 from results.metrics import base
+from results.notes import Notes
 from results.progress_curve import Curve
 from results.shown import DrawnFilm, data_uri
 from results.tables.table import MOST_ROWS, RANKED, Table
@@ -34,14 +35,14 @@ class Content:
     """Of several of one task, all but the first are folded."""
     by_time: Sequence[tuple[ByTime, Picture]]
     """Tasks that were sampled in several ways."""
-    sample_notes: Sequence[str]
-    """Why films are not shown, one line each."""
     curve: tuple[Curve, Picture] | None
-    """None: there is no log, or nothing was trained yet."""
+    """None: there is no log that can be shown."""
     course: tuple[Sequence[Part], Picture] | None
     """The jobs that trained the run; None: nobody knows."""
     training_strips: Sequence[TrainingStrip]
     manifest: Manifest | None
+    notes: Notes
+    """What is not shown, and why."""
 
 
 def render(content: Content) -> str:
@@ -62,12 +63,11 @@ def render(content: Content) -> str:
         films=[shown.film(one) for one in first],
         further_films=[shown.film(one) for one in further],
         by_time=[shown.by_time(*one) for one in content.by_time],
-        sample_notes=content.sample_notes,
+        notes=content.notes,
         curve=_curve(*content.curve) if content.curve else None,
         timeline=shown.timeline(*content.course) if content.course else None,
         course=shown.course(content.course[0]) if content.course else None,
         training_strips=_training_strips(content.training_strips),
-        no_curve="There is no training log (progress.jsonl) in this run's folder.",
         metrics=[base.find(name) for name in names],
         provenance=_provenance(content),
         left_out=content.manifest.left_out if content.manifest else (),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vdt_hpc import files
 from vdt_hpc.errors import UserError
 
 
@@ -48,32 +49,48 @@ class Curve:
 
 
 def read(path: Path) -> Curve | None:
-    """The curves of a run; None where there is no log.
+    """The curves of a run; None where there is no log. A killed process may have left the last line unfinished.
 
     Raises:
-        UserError: a line is damaged (named by its number).
+        UserError: a line is damaged (named by its number), or the file cannot be read.
     """
     if not path.exists():
         return None
-    curve, before = Curve(), None
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    with files.readable(path):
+        *lines, unfinished = path.read_bytes().split(b"\n")
+    if _is_json(unfinished):
+        lines.append(unfinished)
+    curve, partition = Curve(), None
+    for number, text in enumerate(lines, 1):
         try:
-            line: dict[str, Any] = json.loads(text)
-            kind, clips_seen = line["kind"], int(line["clips_seen"])
-            if kind == "train":
-                _append(curve.train, clips_seen, line["loss"])
-                _append(curve.lr, clips_seen, line.get("lr"))  # a log from elsewhere may lack them
-                _append(curve.clips_per_s, clips_seen, line.get("clips_per_s"))
-            elif kind == "validation":
-                _append(curve.validation, clips_seen, line["val_loss"])
-            elif kind == "start":
-                partition = str(line["partition"])
-                if before is not None:
-                    curve.restarts.append(Restart(clips_seen, before, partition))
-                before = partition
-        except (ValueError, KeyError, TypeError) as error:
+            partition = _add(curve, json.loads(text.decode()), partition)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}:{number} is damaged ({error!r}); remove the line and run report again") from None
     return curve
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text.decode())
+    except ValueError:
+        return False
+    return True
+
+
+def _add(curve: Curve, line: dict[str, Any], partition: str | None) -> str | None:
+    """Put a line into the curves; returns the partition that the run is on then, None before its first start."""
+    kind, clips_seen = line["kind"], int(line["clips_seen"])
+    if kind == "train":
+        _append(curve.train, clips_seen, line["loss"])
+        _append(curve.lr, clips_seen, line.get("lr"))  # a log from elsewhere may lack them
+        _append(curve.clips_per_s, clips_seen, line.get("clips_per_s"))
+    elif kind == "validation":
+        _append(curve.validation, clips_seen, line["val_loss"])
+    elif kind == "start":
+        before, partition = partition, str(line["partition"])
+        if before is not None:
+            curve.restarts.append(Restart(clips_seen, before, partition))
+    return partition
 
 
 def _append(points: list[tuple[int, float]], clips_seen: int, value: float | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from results.notes import Notes
 from vdt_hpc.errors import UserError
 from vdt_hpc.store import strips
 
@@ -20,15 +21,20 @@ class TrainingStrip:
     """The picture as WebP, an eighth of the PNG's size."""
 
 
-def load(folder: Path) -> list[TrainingStrip]:
-    """Three strips of a training, oldest first; fewer where there are fewer.
+def load(folder: Path, notes: Notes) -> list[TrainingStrip]:
+    """Three strips of a training, oldest first; fewer where there are fewer. A damaged one is noted.
 
-    Raises:
-        UserError: a picture is damaged.
+    Args:
+        folder: of the strips.
+        notes: of the report.
     """
     found = list(strips.find(folder).items())
     chosen = sorted({0, (len(found) - 1) // 2, len(found) - 1}) if found else []
-    return [TrainingStrip(clips_seen, _webp(path)) for clips_seen, path in (found[number] for number in chosen)]
+    shown = []
+    for clips_seen, path in (found[number] for number in chosen):
+        with notes.instead_of("training", f"The film strip after {clips_seen:,} clips is"):
+            shown.append(TrainingStrip(clips_seen, _webp(path)))
+    return shown
 
 
 def caption(shown: Sequence[TrainingStrip]) -> str:
@@ -43,6 +49,6 @@ def _webp(path: Path) -> bytes:
     try:
         with Image.open(path) as picture:
             picture.convert("RGB").save(buffer, "WEBP", quality=85, method=2)
-    except OSError as error:
+    except (OSError, SyntaxError) as error:  # Pillow's words for a broken PNG, by where it breaks
         raise UserError(f"{path} is damaged ({error}); remove it and run report again") from None
     return buffer.getvalue()

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from results import by_frame, by_frame_figure
+from results.notes import Notes
 from vdt_hpc import pictures
 from vdt_hpc.quality.distortion import mse_by_frame, ssim_by_frame
 from vdt_hpc.quality.pixels import Pixels
@@ -22,7 +23,7 @@ def measured(made_up):
 
 
 def test_each_frame_is_over_all_clips_and_trajectories(measured):
-    found = by_frame.load(measured.set, [])
+    found = by_frame.load(measured.set, [], Notes())
     assert list(found.curves) == ["psnr", "ssim"]  # of FVD there is no frame, and the lab's numbers are no quality
     assert set(found.curves["psnr"]) == {"model", "copy-last-frame", "autoencoder", "real-against-real"}
     pairs = [(Pixels(true), Pixels(one)) for true, several in zip(measured.frames, measured.samples, strict=True)
@@ -38,7 +39,7 @@ def test_a_frame_that_is_always_the_truth_is_a_gap(made_up):
     samples[:, :, 5] = made_up.frames[:, None, 5]
     info = made_up.write_samples(samples)
     made_up.evaluate(metrics=("psnr",))
-    curve = by_frame.load(SampleSet.open(made_up.paths.samples / info.name), []).curves["psnr"]["model"]
+    curve = by_frame.load(SampleSet.open(made_up.paths.samples / info.name), [], Notes()).curves["psnr"]["model"]
     assert np.isnan(curve).tolist() == [index + GIVEN == 5 for index in range(10)]
 
 
@@ -50,7 +51,7 @@ def test_rows_beside_the_model_come_from_the_set_that_they_were_measured_with(ma
     )
     made_up.evaluate(metrics=("psnr",))
     sets = [SampleSet.open(made_up.paths.samples / info.name) for info in (first, second, other)]
-    curves = [by_frame.load(one, sets).curves["psnr"] for one in sets]
+    curves = [by_frame.load(one, sets, Notes()).curves["psnr"] for one in sets]
     assert all(set(found) == {"model", "copy-last-frame", "autoencoder", "real-against-real"} for found in curves)
     assert np.array_equal(curves[0]["autoencoder"], curves[1]["autoencoder"])
     assert not np.array_equal(curves[0]["model"], curves[1]["model"])
@@ -59,11 +60,11 @@ def test_rows_beside_the_model_come_from_the_set_that_they_were_measured_with(ma
 
 def test_a_set_that_was_not_measured_has_none(made_up):
     info = made_up.write_samples(made_up.samples)
-    assert by_frame.load(SampleSet.open(made_up.paths.samples / info.name), []) is None
+    assert by_frame.load(SampleSet.open(made_up.paths.samples / info.name), [], Notes()) is None
 
 
 def test_the_picture_and_the_page_show_it(measured, tmp_path):
-    pictures.save(by_frame_figure.draw(by_frame.load(measured.set, [])), tmp_path / "frames", ("png",))
+    pictures.save(by_frame_figure.draw(by_frame.load(measured.set, [], Notes())), tmp_path / "frames", ("png",))
     with Image.open(tmp_path / "frames.png") as image:
         assert min(image.size) > 400
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 50

@@ -8,6 +8,7 @@ from PIL import Image
 
 from results import by_time, by_time_figure, current
 from vdt_hpc import pictures
+from vdt_hpc.errors import UserError
 from vdt_hpc.store.records import read_records
 from vdt_hpc.store.samples import Pace, SampleSet
 
@@ -90,12 +91,14 @@ def test_samples_that_cannot_be_read_leave_the_rest_of_the_report(sampled):
     """One set has lost its JSON file to damage, another a part: the page names both and shows what there is."""
     first, second, third = SampleSet.find_all(sampled.paths.samples)
     (first.folder / "samples.json").write_text("{}")
-    sampled.report()
+    with pytest.raises(UserError, match=r"reported .* are not shown: .*samples.json is damaged; .*; all else is in "):
+        sampled.report()
     html = sampled.paths.page.read_text()
     assert f"{first.folder / 'samples.json'} is damaged" in html
     assert html.count("<video") == 2 and "Prediction: quality over sampling time" in html
     (second.folder / "part-00000.h5").write_bytes(b"damaged")
-    sampled.report()
+    with pytest.raises(UserError, match=r"part-00000.h5 is damaged"):
+        sampled.report()
     html = sampled.paths.page.read_text()
     assert html.count("<video") == 1 and third.info.name in html
     assert "Prediction: quality over sampling time" not in html

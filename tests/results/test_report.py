@@ -5,11 +5,13 @@ import re
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 from results import progress_curve, shown, training_strips, videos
+from results.notes import Notes
 from tests.results.latex_reader import read
 from vdt_hpc import pictures
 from vdt_hpc import report as front_door
@@ -85,7 +87,7 @@ def test_what_is_gone_is_said_on_the_page(measured):
         path.unlink()
     measured.report()
     html = measured.paths.page.read_text()
-    assert "There is no training log" in html
+    assert f"The loss curve is not shown: there is no training log {measured.paths.progress_log}." in html
     assert "are not shown: no finished samples at" in html
     assert not (measured.paths.figures / "loss.png").exists()
 
@@ -109,17 +111,86 @@ def test_the_page_shows_strips_of_the_training(measured):
 )
 def test_the_first_the_middle_and_the_last_strip_are_shown(made_up, drawn, shown, said):
     made_up.write_strips(drawn)
-    found = training_strips.load(made_up.paths.strips)
+    found = training_strips.load(made_up.paths.strips, Notes())
     assert [strip.clips_seen for strip in found] == shown
     assert said is None or training_strips.caption(found).endswith(said)
 
 
-def test_a_damaged_strip_is_one_line(made_up):
-    made_up.write_strips((800,))
-    (path,) = made_up.paths.strips.iterdir()
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(UserError, match=r"clips-000000800.png is damaged .* remove it and run report again"):
-        training_strips.load(made_up.paths.strips)
+def cut(path, num_bytes):
+    path.write_bytes(path.read_bytes()[:num_bytes])
+    return path
+
+
+def front(run):
+    """Exit status of the front door for a run."""
+    return front_door.main([run.config.name, "--root", str(run.root)])
+
+
+def test_a_damaged_file_costs_its_own_part_of_the_page_alone(measured, capsys):
+    measured.write_strips((800, 1600, 3200))
+    with measured.paths.progress_log.open("ab") as log:
+        log.write(b"\xff\xfe\n")
+    ledger = measured.paths.ledger
+    ledger.write_text(ledger.read_text().replace("2026-01-05T11", "2026-13-05T11"))
+    strip = cut(measured.paths.strips / "clips-000001600.png", 300)
+    (measure,) = measured.paths.samples.glob("prediction*/measures/model/psnr-00000.h5")
+    damaged = [measured.paths.progress_log, ledger, strip, cut(measure, 100)]
+    measured.paths.page.write_text("an old page")
+    assert front(measured) == 2
+    html, (said,) = measured.paths.page.read_text(), capsys.readouterr().err.splitlines()
+    assert said.startswith("error: made-up: reported clips-000003200: 2 table(s), 2 film strip(s); ")
+    assert said.endswith(f"; all else is in {measured.paths.page}")
+    for path in damaged:
+        assert f"not shown: {path}" in html and f"not shown: {path}" in said
+    assert "VDT, run made-up" in html and html.count("<video") == 2
+    assert re.findall(r'alt="Film strip after ([\d,]+) clips', html) == ["800", "3,200"]
+    assert 'alt="Quality over the index of the frame. PSNR at each generated frame' in html  # of the rows beside it
+    assert "Loss over clips seen" not in html and "Timeline of the jobs" not in html
+
+
+def test_tables_need_no_manifest(measured):
+    path = cut(measured.paths.latents / "manifest.json", 50)
+    assert front(measured) == 2
+    html, table = measured.paths.page.read_text(), (measured.paths.tables / "results.md").read_text()
+    assert "VDT, run made-up" in html and "Loss over clips seen" in html and "<video" not in html
+    for text in (html, table):
+        assert f"What the latents say of the data is not shown: {path} is damaged" in text
+
+
+def test_a_last_line_that_a_killed_process_left_unfinished_is_normal(measured):
+    with measured.paths.progress_log.open("a") as log:
+        log.write('{"kind": "train", "clips_se')
+    assert measured.report().summary == "reported clips-000003200: 2 table(s), 2 film strip(s)"
+    html = measured.paths.page.read_text()
+    assert "Loss over clips seen" in html and "not shown" not in html
+
+
+def test_numbers_of_a_metric_that_is_gone_are_left_out_with_a_note(measured, capsys):
+    first = measured.paths.records.read_text().splitlines()[0]
+    with measured.paths.records.open("a") as records:
+        records.write(json.dumps(json.loads(first) | {"metric": "motion", "value": 123.456, "missing": None}) + "\n")
+    (measure,) = measured.paths.samples.glob("prediction*/measures/model/psnr-00000.h5")
+    shutil.copy(measure, measure.with_name("motion-00000.h5"))
+    assert front(measured) == 0
+    gone = "unknown metric 'motion': there is no results/metrics/motion.py"
+    html, table = measured.paths.page.read_text(), (measured.paths.tables / "results.md").read_text()
+    for text in (html.replace("&#39;", "'"), table, capsys.readouterr().out):
+        assert f"1 record is left out of {measured.paths.records}: {gone}" in text
+    assert f"what {measure.parents[2]} keeps: {gone}" in html.replace("&#39;", "'")
+    assert "123.456" not in html + table + (measured.paths.tables / "results.csv").read_text()
+    assert "PSNR at each generated frame" in html
+
+
+def test_a_part_that_lacks_clips_is_told(measured):
+    (part,) = measured.paths.samples.glob("prediction*/part-00000.h5")
+    with h5py.File(part) as file:
+        held = {name: file[name][:3] for name in ("samples", "clip_id")}
+    with h5py.File(part, "w") as file:
+        for name, values in held.items():
+            file[name] = values
+    with pytest.raises(UserError, match=r"part-00000\.h5 holds 3 of 4 clips; remove it and run the stage sample again"):
+        measured.report()
+    assert "part-00000.h5 holds 3 of 4 clips" in measured.paths.page.read_text()
 
 
 @pytest.mark.parametrize(
@@ -228,7 +299,11 @@ def test_the_curve_reads_its_log_strictly(tmp_path):
     windows = [many[max(0, end - max(3, end // 10)) : end] for end in range(1, 101)]
     means = [sum(loss for _, loss in window) / len(window) for window in windows]
     assert [loss for _, loss in progress_curve.Curve(many).smoothed()] == pytest.approx(means, rel=1e-12)
-    path.write_text(path.read_text() + '{"kind": "train", "clips_seen": 32}\n')
+    whole = path.read_text()
+    for half in ('{"kind": "trai', "{"):
+        path.write_text(whole + half)
+        assert progress_curve.read(path) == curve
+    path.write_text(whole + '{"kind": "train", "clips_seen": 32}\n')
     with pytest.raises(UserError, match=r"progress.jsonl:7 is damaged \(KeyError\('loss'\)\)"):
         progress_curve.read(path)
 

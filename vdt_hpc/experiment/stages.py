@@ -15,6 +15,10 @@ from vdt_hpc.experiment.paths import checkout
 ARRAY = "VDT_HPC_ARRAY"
 """Environment variable that tells a stage which task of a job array it runs in, and of how many: `0/3`."""
 
+COMPARED = "VDT_HPC_COMPARED"
+"""Environment variable that tells the stage `compare` which runs it puts side by side: their folders, as a JSON list.
+Without it, all under the root."""
+
 
 @dataclass(frozen=True)
 class StageResult:
