@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import queue
+import re
 import shutil
 import subprocess
 import threading
@@ -178,6 +179,11 @@ def look(folder, html, dark):
             browser.wait(30)
 
 
+def as_people_count(name):
+    """Key of a name: VDT979 comes before VDT1124."""
+    return re.sub(r"\d+", lambda digits: digits[0].zfill(9), name.lower())
+
+
 def check_sorting(view):
     (none, own), (down, best), (up, worst), (again, back) = view["sorted"]
     assert [none, down, up, again] == [None, "descending", "ascending", None]
@@ -187,7 +193,7 @@ def check_sorting(view):
     assert [*map(float, best[: len(known)])] == [*map(float, reversed(known))] and set(best[len(known) :]) == {""}
     assert [*map(float, worst[: len(known)])] == [*map(float, known)] and set(worst[len(known) :]) == {""}
     assert back == own
-    assert view["names"] == sorted(view["names"], key=str.lower)
+    assert view["names"] == sorted(view["names"], key=as_people_count)
     assert view["sorts"] == ["ascending"] + [None] * (len(view["sorts"]) - 1) and set(view["keys"]) == {0}
 
 
