@@ -57,7 +57,8 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     runs, left_out = _measured(folders, notes)
     if not runs:
         where = ", ".join(map(str, folders)) if named else f"under {paths.root}"
-        why = f" ({'; '.join([*left_out, *notes.of('results')])})" if left_out else ""
+        reasons = "; ".join([*left_out, *notes.of("results")])
+        why = f" ({reasons})" if reasons else ""
         raise UserError(f"no run {where} has records{why}; run the stage evaluate first")
     comparisons = current.side_by_side([one.comparisons for one in runs])
     others = published.load()

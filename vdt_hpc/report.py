@@ -2,11 +2,26 @@
 
 import contextlib
 import functools
+import json
+import os
 import sys
-from collections.abc import Generator, Sequence
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from vdt_hpc.commandline import STOPPED, USER_ERROR, Parser, find_run, load_partition, root_of, run_command, run_paths
+from vdt_hpc import files
+from vdt_hpc.commandline import (
+    STOPPED,
+    USER_ERROR,
+    Parser,
+    find_run,
+    is_run,
+    load_partition,
+    root_of,
+    run_command,
+    run_paths,
+)
 from vdt_hpc.dist import cpus_of_task, current_task
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages, strict
@@ -15,9 +30,24 @@ from vdt_hpc.experiment.partition import Partition
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.pool import map_ahead, worker_processes
 
+CRASHED = 1
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A bug that ended the report of a run."""
+
+    traceback: str
+
+
+Result = StageResult | UserError | Crash
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0 done, 2 a user's mistake, also in one run of several, 3 stopped."""
+    """Entry point; returns the exit status.
+
+    0: done. 1: a run's report crashed. 2: a user's mistake or a damaged file, also in one run of several. 3: stopped.
+    """
     try:
         return run_command(lambda: _main(arguments))
     except KeyboardInterrupt:
@@ -32,15 +62,15 @@ def _main(arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
     local = load_partition("local")
     root = root_of(options.root)
-    folders = [find_run(run, root) for run in options.runs] or _measured(root)
+    folders = list(dict.fromkeys(find_run(run, root) for run in options.runs)) or _measured(root)
     with contextlib.closing(_reports(folders, local)) as reports:
         told = [_tell(folder.name, result) for folder, result in zip(folders, reports, strict=True)]
     if len(folders) > 1:
-        told.append(_tell("compare", _result("compare", run_paths(folders[0]).config, local, root)))
-    return 0 if all(told) else USER_ERROR
+        told.append(_tell("compare", _compare(folders if options.runs else None, local, root)))
+    return next((status for status in (CRASHED, USER_ERROR) if status in told), 0)
 
 
-def _reports(folders: Sequence[Path], partition: Partition) -> Generator[StageResult | UserError, None, None]:
+def _reports(folders: Sequence[Path], partition: Partition) -> Generator[Result, None, None]:
     """What became of each run's report, in their order; they are made side by side, as many as there are cores."""
     report = functools.partial(_report, partition=partition)
     num_workers = min(len(folders), cpus_of_task(current_task()))
@@ -51,46 +81,69 @@ def _reports(folders: Sequence[Path], partition: Partition) -> Generator[StageRe
         yield from map_ahead(pool, report, folders, ahead=len(folders))
 
 
-def _report(folder: Path, partition: Partition) -> StageResult | UserError:
-    """Report one run; a user's mistake is returned, since it is no reason to leave out the other runs."""
+def _report(folder: Path, partition: Partition) -> Result:
+    """Report one run; what ends it is returned, since it is no reason to leave out the other runs."""
+    return _guarded(lambda: _report_stage(folder, partition))
+
+
+def _report_stage(folder: Path, partition: Partition) -> StageResult:
+    config = strict.load(RunConfig, run_paths(folder).run_config).model_copy(update={"name": folder.name})
+    return stages.load("report")(config, partition.model_copy(update={"root": str(folder.parent)}))
+
+
+def _compare(folders: Sequence[Path] | None, partition: Partition, root: Path) -> Result:
+    """Put some runs side by side, below the root; None: all runs under it."""
+    if folders is not None:
+        os.environ[stages.COMPARED] = json.dumps([str(folder) for folder in folders])
     try:
-        config = strict.load(RunConfig, run_paths(folder).run_config).model_copy(update={"name": folder.name})
+        where = partition.model_copy(update={"root": str(root)})
+        return _guarded(lambda: stages.load("compare")(RunConfig(), where))
+    finally:
+        os.environ.pop(stages.COMPARED, None)
+
+
+def _guarded(stage: Callable[[], StageResult]) -> Result:
+    try:
+        return stage()
     except UserError as error:
         return error
-    return _result("report", config, partition, folder.parent)
+    except Exception:
+        return Crash(traceback.format_exc())
 
 
-def _result(stage: str, config: RunConfig, partition: Partition, root: Path) -> StageResult | UserError:
-    try:
-        return stages.load(stage)(config, partition.model_copy(update={"root": str(root)}))
-    except UserError as error:
-        return error
-
-
-def _tell(name: str, result: StageResult | UserError) -> bool:
-    """Print what became of a run or of the comparison; whether that is well."""
+def _tell(name: str, result: Result) -> int:
+    """Print what became of a run or of the comparison; returns the exit status that belongs to it."""
+    if isinstance(result, Crash):
+        print(f"error: {name} crashed:\n{result.traceback}", file=sys.stderr, end="", flush=True)
+        return CRASHED
     if isinstance(result, UserError):
         print(f"error: {name}: {result}", file=sys.stderr)
-        return False
+        return USER_ERROR
     print(result.summary if result.summary.startswith(f"{name}: ") else f"{name}: {result.summary}")
     for label, path in result.outputs.items():
         print(f"      {label}: {path}", flush=True)
-    return True
+    return 0
 
 
 def _measured(root: Path) -> list[Path]:
-    """Folders of all runs under the root that have records.
+    """Folders of all runs under the root that have records, and of those that may not be looked into: these are told.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the root cannot be read.
     """
-    folders = sorted(root.iterdir()) if root.is_dir() else []
-    found = [
-        folder for folder in folders if run_paths(folder).run_config.is_file() and run_paths(folder).records.is_file()
-    ]
+    with files.readable(root):
+        folders = sorted(root.iterdir()) if root.is_dir() else []
+    found = [folder for folder in folders if _may_have_records(folder)]
     if not found:
         raise UserError(f"no run under {root} has records; run the stage evaluate first, or give another --root")
     return found
+
+
+def _may_have_records(folder: Path) -> bool:
+    try:
+        return is_run(folder) and run_paths(folder).records.is_file()
+    except UserError:
+        return True
 
 
 if __name__ == "__main__":

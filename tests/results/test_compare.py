@@ -9,10 +9,13 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+import yaml
 
 from results import current
+from vdt_hpc import report as front_door
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.stages import load
 from vdt_hpc.store.records import read_records
@@ -93,7 +96,7 @@ def test_only_the_newest_checkpoint_of_a_run_makes_tables_whatever_the_task_and_
              for changed in ({"task": "backward"}, {"protocol": "quick"}) for r in records]  # fmt: skip
     write(measured.root / "made-up", [*older, *records])
     result = measured.report()
-    assert result.summary == "reported clips-000003200: 1 table(s), 1 film strip(s)"
+    assert result.summary.startswith("reported clips-000003200: 1 table(s), 1 film strip(s)")
     assert compare(measured).summary == "compare: 1 run(s) in 1 table(s)"
     for folder in (measured.paths.tables, measured.root / "comparison"):
         assert "1,600 clips seen" not in (folder / "results.md").read_text()
@@ -186,7 +189,36 @@ def test_runs_are_reported_side_by_side_and_told_in_their_order(measured):
     assert told == ["also", "made-up", "other", "compare"]
     assert "compare: 4 run(s)" in done.stdout
     pages = [(measured.root / name / "index.html").is_file() for name in names]
-    assert pages == [True, False, True, True]
+    assert pages == [True] * 4
+
+
+def test_runs_of_other_folders_are_compared_with_each_other_alone(measured, capsys):
+    """Wherever they lie, and whatever lies under the root beside the comparison."""
+    named = []
+    for name in ("here", "there"):
+        folder = measured.root.parent / f"of {name}" / name
+        folder.parent.mkdir()
+        named.append(shutil.move(also(measured, name), folder))
+    for root in (measured.root.parent / "empty", measured.root):
+        assert front_door.main([*map(str, named), "--root", str(root)]) == 0
+        told = capsys.readouterr().out
+        page = root / "comparison" / "index.html"
+        assert "compare: 2 run(s) in 1 table(s)" in told and f"page: {page}" in told
+        html = page.read_text()
+        assert "VDT, run here" in html and "VDT, run there" in html and "VDT, run made-up" not in html
+        targets = re.findall(r'href="(\.\./[^"]+)"', html)
+        assert [(page.parent / unquote(target)).resolve().is_file() for target in targets] == [True, True]
+
+
+def test_numbers_of_a_metric_that_is_gone_leave_the_comparison_be(measured):
+    records = also(measured, "other") / "records.jsonl"
+    line = json.loads(records.read_text().splitlines()[0]) | {"metric": "motion", "value": 1.0, "missing": None}
+    records.write_text(records.read_text() + json.dumps(line) + "\n")
+    said = f"1 record is left out of {records}: unknown metric 'motion': there is no results/metrics/motion.py"
+    assert compare(measured).summary == f"compare: 2 run(s) in 1 table(s); {said}"
+    for name in ("index.html", "results.md"):
+        text = (measured.root / "comparison" / name).read_text().replace("&#39;", "'")
+        assert said in text and "VDT, run other" in text
 
 
 FIND = """<script>
@@ -233,3 +265,45 @@ def test_the_page_fits_a_phone_and_asks_for_nothing(measured, tmp_path):
     scroll_px, width_px, num_buttons = map(int, found.groups())
     assert scroll_px <= width_px <= 390
     assert num_buttons > 6
+
+
+SORT = """<script>
+addEventListener("load", () => {
+  const table = [...document.querySelectorAll("table")].pop(), heads = [...table.querySelectorAll(".heads th")];
+  const names = () => [...table.tBodies[0].rows].map((row) => row.cells[0].textContent);
+  const said = [names()];
+  for (const head of heads) {
+    for (let press = 0; press < 3; press += 1) {
+      head.querySelector("button").click();
+      said.push([head.textContent, head.ariaSort, names()]);
+    }
+  }
+  document.title = JSON.stringify(said);
+});
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None and "REQUIRE_BROWSER" not in os.environ, reason="no chromium on PATH")
+def test_every_column_of_the_runs_can_be_sorted(measured, tmp_path):
+    for name, height, clips_seen in (("first", 128, 900), ("second", 32, 10_000)):
+        folder = also(measured, name, clips_seen=clips_seen, checkpoint=f"clips-{clips_seen}")
+        tree = yaml.safe_load((folder / "config.yaml").read_text())
+        tree["data"]["frame_height_px"], tree["model"]["depth"] = height, clips_seen // 100
+        (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+    compare(measured)
+    html = (measured.root / "comparison" / "index.html").read_text()
+    (tmp_path / "page.html").write_text(html.replace("</body>", f"{SORT}</body>"))
+    own, *presses = json.loads(
+        in_browser(tmp_path / "page.html", r"<title>(\[.*\])</title>", "--window-size=1280,800")[1]
+    )
+    assert own == ["first", "made-up", "second"]
+    found = {head: [press[1:] for press in presses if press[0] == head] for head, *_ in presses}
+    up, down = ["made-up", "second", "first"], ["first", "second", "made-up"]
+    assert found["Data"] == [["ascending", up], ["descending", down], [None, own]]
+    assert found["Model"] == [["ascending", ["made-up", "first", "second"]],
+                              ["descending", ["second", "first", "made-up"]], [None, own]]  # fmt: skip
+    assert found["Checkpoint"][0] == ["ascending", ["first", "made-up", "second"]]
+    assert found["Clips seen"][0] == ["descending", ["second", "made-up", "first"]]
+    assert found["Run"][1] == ["descending", ["second", "made-up", "first"]]
+    one, other, _ = found["Signature"]
+    assert one[1] == other[1][::-1] and sorted(one[1]) == own

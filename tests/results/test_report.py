@@ -1,5 +1,6 @@
 """The stage `report` and its front door on made-up runs."""
 
+import errno
 import json
 import re
 import shutil
@@ -260,6 +261,46 @@ def test_a_run_that_cannot_be_reported_leaves_the_others_be(made_up, capsys, mon
     assert damaged == "error: made-up: its records are damaged"
     assert unreadable.startswith("error: unreadable: ") and "model is 3" in unreadable
     assert comparison == "error: compare: no comparison"
+
+
+def test_a_crash_is_of_its_run_alone(made_up, capsys, monkeypatch):
+    def stage(config, partition):
+        if config.name == "made-up":
+            raise RuntimeError("a bug")
+        return StageResult("reported")
+
+    monkeypatch.setattr(stages, "load", {"report": stage, "compare": lambda *where: StageResult("compared")}.get)
+    shutil.copytree(made_up.paths.run, made_up.root / "well")
+    for run in ("made-up", "well"):
+        (made_up.root / run / "records.jsonl").touch()
+    assert front_door.main(["--root", str(made_up.root)]) == 1
+    told = capsys.readouterr()
+    assert told.out.splitlines() == ["well: reported", "compare: compared"]
+    assert told.err.startswith("error: made-up crashed:\nTraceback ") and told.err.endswith("RuntimeError: a bug\n")
+
+
+def test_a_run_that_may_not_be_looked_into_is_told_and_leaves_the_others_be(made_up, capsys, monkeypatch):
+    made_up.write_samples(made_up.samples[:, :1])
+    made_up.evaluate(metrics=("psnr",))
+    theirs = made_up.root / "theirs"
+    shutil.copytree(made_up.paths.run, theirs)
+
+    def refused(look):
+        def looks(path, *how, **words):
+            if path.parent == theirs:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return look(path, *how, **words)
+
+        return looks
+
+    monkeypatch.setattr(Path, "is_file", refused(Path.is_file))  # root, who runs the tests, may look everywhere
+    monkeypatch.setattr(Path, "open", refused(Path.open))
+    assert front_door.main(["--root", str(made_up.root)]) == 2
+    told, denied = capsys.readouterr(), f"cannot read {theirs / 'config.yaml'}: Permission denied"
+    assert told.err == f"error: theirs: {denied}\n"
+    assert (
+        "made-up: reported " in told.out and f"compare: 1 run(s) in 1 table(s); left out theirs: {denied}" in told.out
+    )
 
 
 @pytest.mark.parametrize(
