@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.made_runs import CLUSTER, MadeRun, StandIn
+from tests.commands.made_runs import CLUSTER, MadeRun, StandIn, ago, append
 from vdt_hpc import slurm, status
 
 
@@ -355,6 +355,58 @@ def test_a_damaged_run_hides_no_other(root, stand_in, show):
     assert "config.yaml:1:cannotreadthisasYAML:" in told
     assert "5_0_outcome.jsonisdamaged" in told
     assert show("done", code=2).startswith("done: unreadable: ")
+    (root / "done" / "config.yaml").write_bytes(b"name: \xff\xfe\n")
+    assert "2 running, 1 pending, 2 unreadable" in show(code=2)
+
+
+def test_a_validation_loss_that_is_not_finite_is_said(root, stand_in, show):
+    run = MadeRun(root, "run").started().logged(500)
+    append(run.paths.progress_log, kind="validation", clips_seen=500, val_loss=None, time=ago(3))
+    append(run.paths.progress_log, kind="train", clips_seen=600, loss=None, clips_per_s=None, mfu=None, time=ago(2))
+    lines = {line.split()[0]: line for line in show("run").splitlines() if line.strip()}
+    assert lines["validation"].split(maxsplit=1)[1] == "loss not finite at clip 500"
+    assert lines["last"].split(maxsplit=2)[2].startswith("loss not finite, ")
+
+
+STARTED = {"event": "start", "job": "5-0", "partition": "a100", "cluster": CLUSTER, "node": "n", "world_size": 5}
+SENT = {"event": "submitted", "job": "9", "stage": "train", "partition": "a100", "cluster": CLUSTER, "command": "c"}
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "told"),
+    [
+        ("jobs/submissions.jsonl", {**SENT, "time": "soon"}, "a line has time 'soon'"),
+        ("jobs/submissions.jsonl", {**SENT, "time": "2026-11-25T00:00:00"}, "a time needs its zone"),
+        ("jobs/submissions.jsonl", {**SENT, "time": ago(9), "array": "x"}, "a line has array 'x'"),
+        ("jobs/submissions.jsonl", {"event": "ended", "jobs": 3, "why": "x", "cluster": CLUSTER}, "a line has jobs 3"),
+        ("progress.jsonl", {"kind": "train", "time": "x", "clips_seen": 3}, "a line has time 'x'"),
+        ("progress.jsonl", {"kind": "train", "time": ago(9), "clips_seen": "many"}, "a line has clips_seen 'many'"),
+        ("progress.jsonl", {"kind": "validation", "clips_seen": 3, "val_loss": [1]}, "a line has val_loss [1]"),
+        ("jobs.jsonl", {**STARTED, "clips": 0, "time": "x"}, "a line has time 'x'"),
+        ("jobs.jsonl", {**STARTED, "time": ago(9)}, "a line has no clips"),
+        ("jobs.jsonl", {**STARTED, "time": ago(9), "clips": None}, "a line has clips None"),
+    ],
+)
+def test_a_line_of_another_kind_makes_its_run_alone_unreadable(root, stand_in, show, name, line, told):
+    many(root, stand_in)
+    path = root / "crashed" / name
+    append(path, **line)
+    shown = show(code=2)
+    assert "2 running, 1 pending, 1 unreadable, 1 complete" in shown
+    words = "".join(f"{path} is damaged: ".split())
+    assert words in "".join(shown.split()) and "".join(told.split()) in "".join(shown.split())
+    alone = show("crashed", "trains", code=2)
+    assert alone.startswith(f"crashed: unreadable: {path} is damaged: ") and "state        running" in alone
+
+
+def test_a_note_that_the_timeline_alone_needs_makes_its_run_alone_unreadable(root, stand_in, show):
+    many(root, stand_in)
+    run = MadeRun(root, "trains").note("1", "the time limit")
+    (path,) = run.paths.jobs.rglob("1-0_end.json")
+    path.write_text(json.dumps({"why": "the time limit", "time": "x"}))
+    MadeRun(root, "waits").leg("2-0", 900, 800, "the time limit").note("2", "the time limit", restart=0)
+    shown = show("trains", "waits", code=2)
+    assert shown.startswith(f"trains: unreadable: {path} is damaged: it has time 'x'") and "\n\nwaits  (" in shown
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ Without a name all runs, a row for each; with one its lineage as a timeline, or 
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from vdt_hpc.commandline import Parser, find_run, is_run, root_of, run_command, run_paths
 from vdt_hpc.commands.state import checkpoints, logs, overview, timeline, watching
 from vdt_hpc.commands.state.looking import Seen, look
-from vdt_hpc.commands.state.states import UNREADABLE
+from vdt_hpc.commands.state.states import UNREADABLE, State
 from vdt_hpc.commands.state.witnesses import Slurm
 from vdt_hpc.commands.words import wrapped
 from vdt_hpc.errors import UserError
@@ -115,22 +115,27 @@ def _lines(runs: Sequence[RunPaths], slurm: Slurm, is_detailed: bool) -> tuple[l
     seen, remarks = look(runs, slurm)
     columns = watching.terminal_columns()
     if is_detailed:
-        lines = [line for number, run in enumerate(seen) for line in _detailed(run, number, columns)]
+        shown = [_detailed(run, columns) for run in seen]
+        num_unreadable = sum(not is_readable for _, is_readable in shown)
+        lines = "\n\n".join("\n".join(told) for told, _ in shown).split("\n")
     else:
+        num_unreadable = sum(run.state.word == UNREADABLE for run in seen)
         lines = list(overview.table(seen, columns))
     for remark in remarks:
         lines += wrapped(f"note: {remark}", columns, "  ")
-    return lines, sum(run.state.word == UNREADABLE for run in seen)
+    return lines, num_unreadable
 
 
-def _detailed(run: Seen, number: int, columns: int) -> Iterator[str]:
-    if number:
-        yield ""
-    if run.facts is None:
-        yield f"{run.name}: {overview.describe(run.state)}"
-        return
-    yield from overview.block(run, columns)
-    yield from timeline.timeline(run, columns)
+def _detailed(run: Seen, columns: int) -> tuple[list[str], bool]:
+    """All that is known of a run; and whether its files can be read."""
+    state = run.state
+    try:
+        if run.facts is not None:
+            with readable(run.paths.run):  # the timeline asks notes and submissions of single jobs
+                return [*overview.block(run, columns), *timeline.timeline(run, columns)], True
+    except UserError as error:
+        state = State(UNREADABLE, str(error))
+    return [f"{run.name}: {overview.describe(state)}"], False
 
 
 def _follow(runs: Sequence[RunPaths], stage: str, slurm: Slurm) -> None:

@@ -10,7 +10,13 @@ from vdt_hpc.cluster.submissions import Submission
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import paths_for
 
-DEFAULTS = {"stage": "train", "partition": "a40", "cluster": "here", "command": "c", "time": "t"}
+DEFAULTS = {
+    "stage": "train",
+    "partition": "a40",
+    "cluster": "here",
+    "command": "c",
+    "time": "2026-11-25T00:00:00+00:00",
+}
 
 
 def job(number, **fields):
@@ -51,6 +57,23 @@ def test_a_line_that_lacks_something_is_named(paths):
     with pytest.raises(UserError, match=r"submissions.jsonl is damaged: a line has no command, partition, stage, time"):
         submissions.read(paths, "here")
     assert submissions.read(paths, "elsewhere") == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"time": "soon"}, r"a line has time 'soon': Invalid isoformat"),
+        ({"time": "2026-11-25T00:00:00"}, r"a line has time '2026-11-25T00:00:00': a time needs its zone"),
+        ({"array": "several"}, r"a line has array 'several': .*integer"),
+        ({"event": "ended", "jobs": 3, "why": "x"}, r"a line has jobs 3: .*tuple"),
+    ],
+)
+def test_a_line_that_holds_something_else_is_named(paths, wrong, told):
+    line = {"event": "submitted", "job": "1", **DEFAULTS, **wrong}
+    files.append_json_line(paths.submissions, line)
+    for read in (submissions.read, submissions.ends):
+        with pytest.raises(UserError, match=rf"submissions.jsonl is damaged: {told}.*; mend it by hand"):
+            read(paths, "here")
 
 
 def test_a_job_replaces_what_went_on_in_the_place_of_what_it_names():

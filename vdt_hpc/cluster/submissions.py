@@ -11,19 +11,11 @@ leave the queue. One that replaces another, though, takes the run over from it w
 import datetime
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
-from vdt_hpc import files
-from vdt_hpc.errors import UserError
+from vdt_hpc import files, typed
 from vdt_hpc.experiment.paths import RunPaths
-from vdt_hpc.files import Json
-
-_NEEDED = {
-    "submitted": {"job", "stage", "partition", "command", "time"},
-    "waits": {"job", "dependency"},
-    "ended": {"jobs", "why"},
-}
-"""What a line of each kind must have."""
+from vdt_hpc.typed import Moment
 
 
 @dataclass(frozen=True)
@@ -39,8 +31,8 @@ class Submission:
     """Name of the Slurm cluster; job numbers mean nothing on another one."""
     command: str
     """Name of the command that submitted it: later commands have names that sort later."""
-    time: str
-    """UTC, ISO 8601."""
+    time: Moment
+    """UTC."""
     array: int = 1
     """Tasks of the job array; 1: no array."""
     dependency: str = ""
@@ -61,6 +53,26 @@ class Submission:
     def tasks(self) -> tuple[str, ...]:
         """Ids as squeue has them: one per task of an array."""
         return (self.job,) if self.array == 1 else tuple(f"{self.job}_{index}" for index in range(self.array))
+
+
+@dataclass(frozen=True)
+class _Wait:
+    """A job that waits for others than before."""
+
+    job: str
+    dependency: str
+
+
+@dataclass(frozen=True)
+class _End:
+    """Somebody wants jobs to end."""
+
+    jobs: tuple[str, ...]
+    why: str
+
+
+_KINDS: dict[str, type[Submission | _Wait | _End]] = {"submitted": Submission, "waits": _Wait, "ended": _End}
+"""Event -> what its line holds."""
 
 
 def new_command() -> str:
@@ -106,10 +118,10 @@ def read(paths: RunPaths, cluster: str, stage: str | None = None) -> list[Submis
     """
     found: dict[str, Submission] = {}
     for line in _lines(paths, cluster):
-        if line.get("event") == "submitted":
-            found[line["job"]] = _from_json(line)
-        elif line.get("event") == "waits" and line["job"] in found:
-            found[line["job"]] = replace(found[line["job"]], dependency=line["dependency"])
+        if isinstance(line, Submission):
+            found[line.job] = line
+        elif isinstance(line, _Wait) and line.job in found:
+            found[line.job] = replace(found[line.job], dependency=line.dependency)
     return [each for each in found.values() if stage in (None, each.stage)]
 
 
@@ -121,11 +133,11 @@ def ends(paths: RunPaths, cluster: str) -> Mapping[str, str]:
     """
     found: dict[str, str] = {}
     for line in _lines(paths, cluster):
-        if line.get("event") == "submitted":
-            for job in (line["job"], *_from_json(line).tasks):
+        if isinstance(line, Submission):
+            for job in (line.job, *line.tasks):
                 found.pop(job, None)
-        elif line.get("event") == "ended":
-            found.update(dict.fromkeys(line["jobs"], str(line["why"])))
+        elif isinstance(line, _End):
+            found.update(dict.fromkeys(line.jobs, line.why))
     return found
 
 
@@ -143,22 +155,12 @@ def replaced_by(submission: Submission, sent: Iterable[Submission]) -> set[str]:
     return replaced
 
 
-def _lines(paths: RunPaths, cluster: str) -> Iterator[Json]:
+def _lines(paths: RunPaths, cluster: str) -> Iterator[Submission | _Wait | _End]:
     """The lines about a cluster's jobs."""
     for line in files.read_json_lines(paths.submissions)[0]:
-        if line.get("cluster") != cluster:
-            continue
-        missing = _NEEDED.get(str(line.get("event")), set()) - line.keys()
-        if missing:
-            raise UserError(
-                f"{paths.submissions} is damaged: a line has no {', '.join(sorted(missing))}; mend it by hand"
-            )
-        yield line
-
-
-def _from_json(line: Json) -> Submission:
-    values = {field.name: line[field.name] for field in fields(Submission) if field.name in line}
-    return Submission(**values | {"replaces": tuple(line.get("replaces", ()))})
+        kind = _KINDS.get(str(line.get("event")))
+        if kind is not None and line.get("cluster") == cluster:
+            yield typed.read(kind, line, paths.submissions)
 
 
 def now() -> str:

@@ -14,16 +14,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from vdt_hpc import files
+from vdt_hpc import files, typed
 from vdt_hpc.cluster import submissions
 from vdt_hpc.commands.state import states
 from vdt_hpc.commands.state.states import State
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.files import Json
+from vdt_hpc.typed import Moment
 
 _FOLDER = re.compile(r"(\d{8}-\d{6})-([a-z]+)(?:-\d+)?")
 _LOG = re.compile(r"(\d+)_0_log\.out")
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What its scripts have noted when a job started or ended."""
+
+    time: Moment | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,24 +86,27 @@ class Attempt:
             restart, note = self.last_start(), None
         if note is None and not statuses:
             return None
-        return states.from_outcomes(statuses, str(note.get("why")) if note else message), restart
+        return states.from_outcomes(statuses, (note.why if note else "") or message), restart
 
     def left_at(self) -> datetime | None:
         """When its script wrote how it ended, last; None if it never did."""
         found = self._last("end")
-        return datetime.fromisoformat(str(found[1]["time"])).astimezone() if found and found[1].get("time") else None
+        return datetime.fromisoformat(found[1].time).astimezone() if found and found[1].time else None
 
     def last_start(self) -> int:
         """How often it had been requeued when it last started, as far as it has noted."""
         found = self._last("start")
         return found[0] if found else 0
 
-    def _last(self, what: str) -> tuple[int, Json] | None:
+    def _last(self, what: str) -> tuple[int, _Note] | None:
         """The note of its scripts on its latest start or end; and which restart that is about."""
         named = re.compile(rf"{self.job}-(\d+)_{what}\.json")
         found = self.folder.glob(f"{self.job}-*_{what}.json")
         notes = {int(match[1]): path for path in found if (match := named.fullmatch(path.name))}
-        return (max(notes), _read(notes[max(notes)])) if notes else None
+        if not notes:
+            return None
+        path = notes[max(notes)]
+        return max(notes), typed.read(_Note, _read(path), path, "it")
 
 
 def of_run(paths: RunPaths) -> list[Attempt]:

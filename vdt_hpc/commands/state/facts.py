@@ -5,18 +5,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from vdt_hpc import files
+from vdt_hpc import files, typed
 from vdt_hpc.commands.state import attempts
 from vdt_hpc.commands.state.attempts import Attempt
 from vdt_hpc.experiment import strict
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.paths import RunPaths
-from vdt_hpc.files import Json
 from vdt_hpc.lease.lease import read_heartbeat
 from vdt_hpc.lease.owner import Owner
 from vdt_hpc.store import checkpoint, ledger
 from vdt_hpc.store.encoding import Encoding, read_encoding
 from vdt_hpc.store.ledger import Leg
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A line of the training log, as far as it is shown; null where a number does not exist."""
+
+    clips_seen: int | None = None
+    time: datetime | None = None
+    loss: float | None = None
+    clips_per_s: float | None = None
+    mfu: float | None = None
+    val_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,7 @@ class Facts:
     """Its jobs of all stages, oldest first."""
     legs: tuple[Leg, ...]
     """Its lineage, oldest first."""
-    log: dict[str, Json]
+    log: dict[str, Logged]
     """The last line of each kind in the training log."""
     checkpoints: tuple[Path, ...]
     """Newest first."""
@@ -54,7 +65,7 @@ class Facts:
     @property
     def clips_seen(self) -> int:
         """Clips that training has seen, by its log."""
-        return max((int(line.get("clips_seen") or 0) for line in self.log.values()), default=0)
+        return max((line.clips_seen or 0 for line in self.log.values()), default=0)
 
     @property
     def total_clips(self) -> int | None:
@@ -64,8 +75,7 @@ class Facts:
     @property
     def clips_per_s(self) -> float | None:
         """Speed by the last line of the log; None while there is none."""
-        speed = self.log.get("train", {}).get("clips_per_s")
-        return float(speed) if speed else None
+        return self.log["train"].clips_per_s if "train" in self.log else None
 
     @property
     def left_s(self) -> float | None:
@@ -77,7 +87,7 @@ class Facts:
     @property
     def logged_at(self) -> datetime | None:
         """When the training log got its last line."""
-        times = [datetime.fromisoformat(str(line["time"])) for line in self.log.values() if "time" in line]
+        times = [line.time.astimezone() for line in self.log.values() if line.time]
         return max(times, default=None)
 
     @property
@@ -106,9 +116,15 @@ def read(paths: RunPaths) -> Facts:
             config=config,
             attempts=tuple(attempts.of_run(paths)),
             legs=tuple(ledger.read(paths.ledger, paths.jobs / "train")),
-            log={str(line.get("kind")): line for line in files.read_json_lines(paths.progress_log)[0]},
+            log=_log(paths.progress_log),
             checkpoints=tuple(checkpoint.folders(paths.checkpoints)),
             encoding=read_encoding(paths),
             holder=heartbeat[0] if heartbeat else None,
             silent_s=heartbeat[1] if heartbeat else 0.0,
         )
+
+
+def _log(path: Path) -> dict[str, Logged]:
+    """The last line of each kind in a training log."""
+    last = {str(line.get("kind")): line for line in files.read_json_lines(path)[0]}
+    return {kind: typed.read(Logged, line, path) for kind, line in last.items()}

@@ -96,13 +96,12 @@ def block(run: Seen, columns: int) -> Iterator[str]:
     yield _line("training", _position(found))
     train = found.log.get("train")
     if train:
-        share = "" if train.get("mfu") is None else f", {train['mfu']:.1%} of the GPUs' peak"
-        loss = "none" if train.get("loss") is None else f"{train['loss']:.4f}"
+        share = "" if train.mfu is None else f", {train.mfu:.1%} of the GPUs' peak"
         logged = f", {age(found.logged_at)} ago" if found.logged_at else ""
-        yield _line("last line", f"loss {loss}, {speed(found.clips_per_s or 0.0)} clips/s{share}{logged}")
-    if "validation" in found.log:
-        line = found.log["validation"]
-        yield _line("validation", f"loss {line['val_loss']:.4f} at clip {line['clips_seen']:,}")
+        yield _line("last line", f"loss {_loss(train.loss)}, {speed(found.clips_per_s or 0.0)} clips/s{share}{logged}")
+    validation = found.log.get("validation")
+    if validation:
+        yield _line("validation", f"loss {_loss(validation.val_loss)} at clip {validation.clips_seen or 0:,}")
     saved = found.checkpoints
     yield _line("checkpoints", f"{len(saved)}" + (f", newest {saved[0].name}" if saved else ""))
     yield _line("trained by", found.holder.describe() if found.holder else "nobody now")
@@ -111,6 +110,10 @@ def block(run: Seen, columns: int) -> Iterator[str]:
     yield from _jobs("jobs now", {job: state for job, state in run.jobs.items() if state.is_live}, columns)
     over = {job: state for job, state in run.jobs.items() if not state.is_live and not _has_bar(job, found)}
     yield from _jobs("jobs before", over, columns)
+
+
+def _loss(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4f}"
 
 
 def describe(state: State) -> str:
