@@ -7,8 +7,9 @@ Runs stand in one table where they were measured under the same conditions: data
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -35,6 +36,8 @@ from vdt_hpc.store.manifest import read_manifest
 class _Run:
     """One run that was measured."""
 
+    name: str
+    """Its folder's; of several of one name, the whole path."""
     config: RunConfig
     folder: Path
     comparisons: list[Comparison]
@@ -81,8 +84,10 @@ def _under(root: Path) -> list[Path]:
 def _measured(folders: Sequence[Path], notes: Notes) -> tuple[list[_Run], list[str]]:
     """Runs among some folders that have records of their newest checkpoint; and why others cannot be read."""
     found, left_out = [], []
+    names = Counter(folder.name for folder in folders)
     for folder in folders:
         stored = folder / "config.yaml"
+        name = folder.name if names[folder.name] == 1 else str(folder)
         try:
             with files.readable(folder):
                 if not stored.is_file():
@@ -91,12 +96,14 @@ def _measured(folders: Sequence[Path], notes: Notes) -> tuple[list[_Run], list[s
             paths = RunPaths(config, folder.parent)
             records, manifest = known.records(paths.records, notes), read_manifest(paths.latents)
         except UserError as error:
-            left_out.append(f"{folder.name}: {error}")
+            left_out.append(f"{name}: {error}")
             continue
+        if name != folder.name:
+            records = [replace(record, run=name) for record in records]
         latents_here = manifest.fingerprint if manifest else None
         comparisons = current.newest(records, config.data.frame_height_px, latents_here)
         if comparisons:
-            found.append(_Run(config, folder, comparisons))
+            found.append(_Run(name, config, folder, comparisons))
     return found, left_out
 
 
@@ -123,7 +130,7 @@ def _row(one: _Run, folder: Path) -> dict[str, Any]:
     config, record = one.config, one.comparisons[0].model.first
     own_page = one.folder / "index.html"
     return {
-        "name": config.name,
+        "name": one.name,
         "page": quote(os.path.relpath(own_page, folder)) if own_page.is_file() else "",
         "data": f"{config.data.dataset}, {config.data.frame_height_px} px",
         "model": f"depth {config.model.depth}, width {config.model.width}",

@@ -17,7 +17,7 @@ import yaml
 from results import current
 from vdt_hpc import report as front_door
 from vdt_hpc.errors import UserError
-from vdt_hpc.experiment.stages import load
+from vdt_hpc.experiment.stages import COMPARED, load
 from vdt_hpc.store.records import read_records
 
 HOME = Path(__file__).parents[2]
@@ -208,6 +208,17 @@ def test_runs_of_other_folders_are_compared_with_each_other_alone(measured, caps
         assert "VDT, run here" in html and "VDT, run there" in html and "VDT, run made-up" not in html
         targets = re.findall(r'href="(\.\./[^"]+)"', html)
         assert [(page.parent / unquote(target)).resolve().is_file() for target in targets] == [True, True]
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(measured, tmp_path, monkeypatch):
+    """The same run under two roots, say before and after a change."""
+    copy = tmp_path / "elsewhere" / "made-up"
+    shutil.copytree(measured.paths.run, copy, ignore=shutil.ignore_patterns("samples"))
+    monkeypatch.setenv(COMPARED, json.dumps([str(measured.paths.run), str(copy)]))
+    compare(measured)
+    html = (measured.root / "comparison" / "index.html").read_text()
+    for folder in (measured.paths.run, copy):
+        assert f"VDT, run {folder}<" in html and f'<th scope="row">{folder}</th>' in html
 
 
 def test_numbers_of_a_metric_that_is_gone_leave_the_comparison_be(measured):
