@@ -12,7 +12,6 @@ from pathlib import Path
 
 from vdt_hpc import files
 from vdt_hpc.commandline import (
-    STOPPED,
     USER_ERROR,
     Parser,
     find_run,
@@ -48,11 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done. 1: a run's report crashed. 2: a user's mistake or a damaged file, also in one run of several. 3: stopped.
     """
-    try:
-        return run_command(lambda: _main(arguments))
-    except KeyboardInterrupt:
-        print("\nstopped; the pages that were named are finished", file=sys.stderr)
-        return STOPPED
+    return run_command(lambda: _main(arguments), stopped="the pages that were named are finished")
 
 
 def _main(arguments: Sequence[str] | None) -> int:

@@ -23,7 +23,9 @@ Moment = Annotated[str, AfterValidator(_is_moment)]
 """Time and zone, ISO 8601."""
 
 
-def read(kind: type[Kind], content: Mapping[str, Any], path: Path, what: str = "a line") -> Kind:
+def read(
+    kind: type[Kind], content: Mapping[str, Any], path: Path, what: str = "a line", remedy: str = "mend it by hand"
+) -> Kind:
     """An object as a dataclass; fields that this does not have are passed over.
 
     Args:
@@ -31,6 +33,7 @@ def read(kind: type[Kind], content: Mapping[str, Any], path: Path, what: str = "
         content: the object.
         path: where it was read.
         what: which part of the file it is, for the complaint.
+        remedy: what to do then.
 
     Raises:
         UserError: fields are missing, or one is of another type.
@@ -38,7 +41,7 @@ def read(kind: type[Kind], content: Mapping[str, Any], path: Path, what: str = "
     try:
         found: Kind = _adapter(cast(Hashable, kind)).validate_python(content)
     except ValidationError as error:
-        raise UserError(f"{path} is damaged: {what} has {_fault(error)}; mend it by hand") from None
+        raise UserError(f"{path} is damaged: {what} has {_fault(error)}; {remedy}") from None
     return found
 
 
@@ -50,7 +53,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 def _fault(error: ValidationError) -> str:
     """What is missing or, of what is there, the first that is of another type."""
     faults = error.errors(include_url=False)
-    missing = sorted(str(fault["loc"][0]) for fault in faults if fault["type"] == "missing")
+    missing = sorted(".".join(map(str, fault["loc"])) for fault in faults if fault["type"] == "missing")
     if missing:
         return f"no {', '.join(missing)}"
     field, found = ".".join(map(str, faults[0]["loc"])), faults[0]["input"]

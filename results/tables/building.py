@@ -20,6 +20,7 @@ NAMES = {
     AUTOENCODER: ("Autoencoder", "ceiling: the true frames, encoded and decoded"),
     REAL: ("Real against real", "how far apart real clips are from each other"),
 }
+_NOT_MEASURED = "not measured: the run's evaluate.metrics leave it out, or evaluate ended with a fault that it named"
 
 
 def build(comparison: Comparison, groups: Sequence[Published], order: Sequence[str], own_protocol: str = "") -> Table:
@@ -107,7 +108,7 @@ def _own_row(table: Table, measured: Measured, ours: str) -> Row:
             reason = f"this run was measured on {ours}; numbers of different conditions are not compared"
             cells.append(Cell(DASH, footnote=table.note(reason)))
         elif record is None:
-            cells.append(Cell(DASH, footnote=table.note("not measured: the run's evaluate.metrics left it out")))
+            cells.append(Cell(DASH, footnote=table.note(_NOT_MEASURED)))
         elif record.value is None:
             cells.append(Cell(DASH, footnote=table.note(record.missing or "")))
         else:

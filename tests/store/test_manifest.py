@@ -90,3 +90,21 @@ def test_a_signature_that_does_not_go_with_its_recipe(said):
     assert said(config, there) == (
         f"their signature is {'0' * 12}, not {wanted}, though no field in their recipe differs"
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"ceiling": None}, "ceiling None: Input should be a valid dictionary"),
+        ({"autoencoder": {}}, "autoencoder {}: it lacks sha256 or scaling_factor"),
+        ({"shards": [{"file": "train-00000.h5"}]}, "no shards.0.num_clips, shards.0.sha256, shards.0.split"),
+        ({"left_out": "a clip"}, "left_out 'a clip': Input should be a valid tuple"),
+    ],
+)
+def test_one_of_other_values_is_damaged(tmp_path, change, told):
+    manifest.write_manifest(tmp_path, written(configured()))
+    path = tmp_path / manifest.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError) as refused:
+        manifest.read_manifest(tmp_path)
+    assert str(refused.value) == f"{path} is damaged: it has {told}; remove it and run the stage encode again"

@@ -3,9 +3,11 @@
 import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from vdt_hpc import exclusive, files
+from pydantic import AfterValidator
+
+from vdt_hpc import exclusive, files, typed
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig, Split
 from vdt_hpc.experiment.paths import RunPaths
@@ -26,6 +28,12 @@ class Shard:
     sha256: str
 
 
+def _identified(autoencoder: dict[str, Any]) -> dict[str, Any]:
+    if not (isinstance(autoencoder.get("sha256"), str) and isinstance(autoencoder.get("scaling_factor"), float | int)):
+        raise ValueError("it lacks sha256 or scaling_factor")
+    return autoencoder
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What a set of latents is: its parts, where they came from and how they were made."""
@@ -37,7 +45,7 @@ class Manifest:
     """Hash of the names and sizes of the frames' files."""
     recipe: dict[str, Any]
     """The sections of the run configuration that decide the latents: data, streets (of made-up clips), autoencoder."""
-    autoencoder: dict[str, Any]
+    autoencoder: Annotated[dict[str, Any], AfterValidator(_identified)]
     """Identity of the autoencoder: `source`, `sha256` of its weights, `scaling_factor`."""
     left_out: tuple[str, ...]
     """What of the source did not become a clip, and why, one line each."""
@@ -81,13 +89,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     except PermissionError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; choose a root that you may use") from None
     content = files.read_json(path)
-    content.pop("fingerprint", None)
-    try:
-        content["shards"] = tuple(Shard(**shard) for shard in content["shards"])
-        content["left_out"] = tuple(content["left_out"])
-        return Manifest(**content)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); run the stage encode again after removing it") from None
+    return typed.read(Manifest, content, path, "it", "remove it and run the stage encode again")
 
 
 def require_manifest(config: RunConfig, paths: RunPaths) -> Manifest:
