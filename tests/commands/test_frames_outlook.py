@@ -32,7 +32,7 @@ def test_nothing_is_counted_yet(run, tmp_path):
     assert lines["indexed"].startswith("not yet: python -m vdt_hpc.launch index ... says what there is")
     assert lines["space"].endswith(f"are free in {run.root}")
     assert "space for latents" not in look_here(run, "encode")
-    assert "frames" not in said(run, "train", "sample")
+    assert said(run, "train", "sample")["frames"] == str(tmp_path / "frames.zip")
 
 
 def test_what_an_index_has_counted(run):

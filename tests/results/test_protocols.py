@@ -188,10 +188,11 @@ def test_clips_with_several_trajectories_beside_clips_with_one(made_up, of_ours,
     )
 
 
-def test_the_readmes_metric_is_one_file_and_its_name(made_up, tmp_path, monkeypatch):
+def test_the_readmes_metric_is_one_file_and_its_name(made_up, tmp_path, monkeypatch, request):
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     (tmp_path / "motion.py").write_text(fenced(readme, "python")[0])
     monkeypatch.setattr("results.metrics.__path__", [*metrics.__path__, str(tmp_path)])
+    request.addfinalizer(lambda: sys.modules.pop("results.metrics.motion", None))
     made_up.write_samples(made_up.samples[:, :1])
     (line,) = next(text for text in fenced(readme, "yaml") if "motion" in text).splitlines()
     told = yaml.safe_load(made_up.paths.run_config.read_text())
@@ -200,7 +201,7 @@ def test_the_readmes_metric_is_one_file_and_its_name(made_up, tmp_path, monkeypa
     made_up.config = load_run(str(made_up.paths.run_config))
     assert made_up.config.evaluate.metrics == ("motion", "ssim:best")
     made_up.evaluate()
-    monkeypatch.delitem(sys.modules, "results.metrics.motion")
+    del sys.modules["results.metrics.motion"]
     steps = [np.diff(clips[:, GIVEN:].astype(float), axis=1) for clips in (made_up.frames, made_up.samples[:, 0])]
     assert records(made_up)["model", "motion"].value == pytest.approx(np.abs(steps[0] - steps[1]).mean(), rel=1e-12)
     made_up.report()
