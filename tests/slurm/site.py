@@ -53,9 +53,15 @@ class Site:
         (self.root / f"{name}.yaml").write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
 
     def command(self, *words, partitions=""):
-        """Run the launcher; `partitions` are names of the site's files, with commas."""
+        """Run the launcher for the run; `partitions` are names of the site's files, with commas."""
         where = ",".join(str(self.root / f"{name}.yaml") for name in partitions.split(",") if name)
-        words = [*words, "--run", self.root / "run.yaml", *(["--partition", where] if where else [])]
+        return self._launcher(*words, "--run", self.root / "run.yaml", *(["--partition", where] if where else []))
+
+    def cancel(self):
+        """Run `launch --cancel` for the run."""
+        return self._launcher("--cancel", self.paths.run.name)
+
+    def _launcher(self, *words):
         python, environment = interpreter(self.cluster, self._user)
         command = [python, "-m", "vdt_hpc.launch", *words, "--root", self.root / "runs"]
         done = self.cluster.run(*command, user=self._user, cwd=HOME, env=environment, check=False)

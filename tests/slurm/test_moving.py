@@ -57,14 +57,14 @@ def test_of_two_partitions_the_free_one_trains_and_the_other_job_disappears(site
     fate = "would go on until the new one starts, and hand the run over"
     assert shown.splitlines()[-1] == f"job {trains.job}, train on a40 (RUNNING): {fate}"
     moved = site.launch("a100")
-    cancelled = site.command("--cancel", "tiny")
+    cancelled = site.cancel()
     assert cancelled.returncode == 0, cancelled.stderr
     assert f"job {moved} on a100 (PENDING): cancelled" in cancelled.stdout
     assert f"job {trains.job} on a40 (RUNNING): asked to save and end" in cancelled.stdout
     assert set(in_queue(cluster)) == {busy}
     last = site.legs()[-1]
     assert (last.why, last.lost_clips) == ("cancelled by launch --cancel", 0)
-    again = site.command("--cancel", "tiny")
+    again = site.cancel()
     assert "nothing of tiny is in the queue of mission" in again.stdout
 
 

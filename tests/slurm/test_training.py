@@ -65,7 +65,8 @@ def test_on_after_the_time_limit_to_the_other_partition_and_back(cluster, tmp_pa
     wait_until(lambda: site.legs()[-1].job == f"{third}-0", 90, site.logs)
     compared_at = (site.legs()[-1].first_clips // 1_200 + 1) * 1_200
     wait_until((site.paths.checkpoints / folder_name(compared_at)).exists, 90, site.logs)
-    site.command("--cancel", "tiny")
+    cancelled = site.cancel()
+    assert cancelled.returncode == 0, cancelled.stderr
 
     legs = site.legs()
     *on_first, there, back = legs
