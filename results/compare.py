@@ -94,12 +94,15 @@ def _measured(folders: Sequence[Path], notes: Notes) -> tuple[list[_Run], list[s
                     continue
             config = strict.load(RunConfig, stored).model_copy(update={"name": folder.name})
             paths = RunPaths(config, folder.parent)
-            records, manifest = known.records(paths.records, notes), read_manifest(paths.latents)
+            records = known.records(paths.records, notes)
         except UserError as error:
             left_out.append(f"{name}: {error}")
             continue
         if name != folder.name:
             records = [replace(record, run=name) for record in records]
+        manifest = None
+        with notes.instead_of("results", f"What lies in the latents of {name} is"):
+            manifest = read_manifest(paths.latents)
         latents_here = manifest.fingerprint if manifest else None
         comparisons = current.newest(records, config.data.frame_height_px, latents_here)
         if comparisons:

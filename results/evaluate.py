@@ -38,8 +38,8 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     """Measure this task's parts of every finished sample set of the newest checkpoint against the true frames.
 
     Raises:
-        UserError: there are no samples or no latents, or they do not belong together; or, after all else is on record,
-            something could not be measured.
+        UserError: there are no samples or no latents, or they do not belong together.
+        CostsAPart: something could not be measured; what this task could see to is on record.
     """
     paths = paths_for(config, partition)
     latents = LatentSet.open(config, paths)
@@ -142,7 +142,7 @@ def _by_key(records: Iterable[Record]) -> dict[Key, Record]:
 
 
 def _digests(sample_set: SampleSet, faults: Faults) -> list[str | None]:
-    """Digest of each part's samples; None where the part is damaged."""
+    """Digest of each part's samples, empty where an older one has none; None where the part is damaged."""
     found: list[str | None] = []
     for part in range(sample_set.info.num_parts()):
         digest = None
@@ -153,9 +153,11 @@ def _digests(sample_set: SampleSet, faults: Faults) -> list[str | None]:
 
 
 def _digest_of_all(digests: Sequence[str | None]) -> str | None:
-    """Short name of what all parts hold; None where that of one is not known."""
-    known = [digest for digest in digests if digest]
-    return hashlib.sha256("".join(known).encode()).hexdigest()[:12] if len(known) == len(digests) else None
+    """Short name of what all parts hold; None where one is damaged, or none says what it holds, as older ones."""
+    known = [digest for digest in digests if digest is not None]
+    if len(known) < len(digests) or not any(known):
+        return None
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:12]
 
 
 def _newest_sets(config: RunConfig, paths: RunPaths, latents: LatentSet, faults: Faults) -> list[SampleSet]:

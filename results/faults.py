@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from vdt_hpc.errors import UserError
+from vdt_hpc.errors import CostsAPart, UserError
 
 _MOST_SHOWN = 20
 
@@ -36,11 +36,11 @@ class Faults:
             told: what became of the rest.
 
         Raises:
-            UserError: one line that counts them and names the first twenty.
+            CostsAPart: one line that counts them and names the first twenty.
         """
         if not self.lines:
             return
         count = "1 fault" if len(self.lines) == 1 else f"{len(self.lines)} faults"
         more = len(self.lines) - _MOST_SHOWN
         shown = "; ".join(self.lines[:_MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
-        raise UserError(f"{count}: {shown}; {told}")
+        raise CostsAPart(f"{count}: {shown}; {told}")

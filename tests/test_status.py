@@ -310,6 +310,9 @@ def test_a_process_of_this_machine_that_was_killed(root, show):
     assert state(show("run")).startswith("encode unknown: killed, or on another machine")
     (folder / "4194300_0_outcome.json").write_text('{"status": "error", "message": "no frames", "outputs": {}}')
     assert state(show("run")) == "encode failed: no frames"
+    (folder / "4194300_0_outcome.json").write_text('{"status": "complete", "message": "", "outputs": {}}')
+    (folder / "4194300_1_outcome.json").write_text('{"status": "incomplete", "message": "1 fault", "outputs": {}}')
+    assert state(show("run")) == "encode failed: 1 fault"
 
 
 def many(root, commands):

@@ -130,18 +130,15 @@ def _describe(
     from vdt_hpc.commands import describing
     from vdt_hpc.commands.sending import Sender
 
-    cluster, unknown = "", ""
+    cluster, fates = "", []
     if partitions[0].executor == "slurm":
         try:
             cluster = queue.cluster_name()
+            sender = Sender(config, partitions, paths, cluster, options.array or 1, options.replace)
+            fates = sender.foresee(names)
         except queue.NoAnswer as silence:  # a plan may be looked at anywhere
-            unknown = f"what of this run is in the queue is not known: {silence}"
-    print(describing.describe(names, config, partitions, paths, options.array or 1, cluster))
-    if unknown:
-        print(unknown)
-    if cluster:
-        sender = Sender(config, partitions, paths, cluster, options.array or 1, options.replace)
-        print("\n".join(sender.foresee(names)))
+            fates = [f"what of this run is in the queue is not known: {silence}"]
+    print("\n".join([describing.describe(names, config, partitions, paths, options.array or 1, cluster), *fates]))
     return 0
 
 

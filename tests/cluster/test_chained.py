@@ -49,12 +49,31 @@ def test_a_job_that_runs_cannot_wait_for_a_new_one(queue):
 
 
 def test_a_job_that_waits_for_something_else_is_not_torn_from_it(queue):
-    queue.launch("streets", "compare")
+    queue.launch("streets", "index", "compare")
     assert "does not wait for encode" in queue.refused("streets", "encode", "compare")
-    assert queue.jobs() == ["101", "102"]
-    queue.becomes(101, "")
+    assert queue.jobs() == ["101", "102", "103"]
+    queue.becomes(102, "")
     queue.launch("streets", "encode", "compare")
-    assert queue.sent()["102"].dependency == "afterok:104"
+    assert queue.sent()["103"].dependency == "afterok:104"
+
+
+def test_a_stage_may_come_between_two_that_are_in_the_queue(queue):
+    queue.launch("streets", "compare")
+    queue.becomes(101, "RUNNING")
+    said = queue.launch("streets", "encode", "compare")
+    assert "submitted encode of smoke to a100 as job 103, after job 101" in said
+    assert queue.sent()["102"].dependency == "afterok:103"
+
+
+def test_a_job_that_replaces_another_has_waited_for_what_that_one_waited_for(queue):
+    queue.launch("streets", "compare")
+    queue.becomes(101, "")
+    queue.becomes(102, "RUNNING")
+    queue.launch("compare", partition="a40")
+    assert queue.sent()["103"].replaces == ("102",)
+    queue.becomes(102, "")
+    queue.becomes(103, "RUNNING")
+    assert "is in the queue already: job 103" in queue.launch("streets", "compare", partition="a40")
 
 
 def test_a_job_that_starts_in_the_meantime_is_told(queue):

@@ -52,6 +52,13 @@ def test_a_dry_run_without_slurm_says_what_it_does_not_know(queue, monkeypatch):
     assert "what of this run is in the queue is not known: scontrol gives no answer here (scontrol is not" in said
 
 
+def test_a_dry_run_while_squeue_is_silent_says_what_it_does_not_know(queue):
+    queue.launch("streets")
+    queue.is_silent("squeue")
+    said = queue.launch("streets", "--dry-run")
+    assert f"what of this run is in the queue is not known: squeue {SILENCE}" in said
+
+
 def test_jobs_that_may_run_are_not_told_to_have_ended(queue, monkeypatch):
     monkeypatch.setattr(ending, "LEAVING_S", 0.1)
     queue.launch("streets")

@@ -153,6 +153,16 @@ def test_a_run_that_is_damaged_is_left_out_and_named(measured):
         compare(measured)
 
 
+def test_damaged_latents_are_no_reason_to_leave_a_run_out(measured):
+    (measured.paths.latents / "manifest.json").write_text("{")
+    with pytest.raises(
+        UserError, match=r"compare: 1 run\(s\) in 1 table\(s\); What lies in the latents of made-up is not"
+    ):
+        compare(measured)
+    html = (measured.root / "comparison" / "index.html").read_text()
+    assert "VDT, run made-up" in html and "manifest.json is damaged" in html
+
+
 def test_no_run_has_records(made_up):
     with pytest.raises(UserError, match=r"no run under .* has records"):
         compare(made_up)

@@ -171,3 +171,7 @@ def test_samples_and_measures_from_before_there_was_a_digest_stay_measured(run):
     measures = {path: path.stat().st_mtime_ns for path in run.folder.rglob("measures/*/*.h5")}
     assert run.evaluate(metrics=("psnr",)).summary == "put 4 of 4 records down"
     assert {path: path.stat().st_mtime_ns for path in measures} == measures
+    again = run.samples[1:2].copy()
+    again[0] = run.frames[1] ^ 16
+    write_part(run.folder, 1, again, [run.clip_id(1)])
+    assert run.evaluate(metrics=("psnr",)).summary == "put 1 of 4 records down"

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from tests.quality.made_alexnet import alexnet
 from tests.results.conftest import make_run, smooth_clips
+from vdt_hpc.store.samples import part_path
 
 METRICS = "evaluate.metrics=[psnr, ssim, lpips, fvd]"
 NUM_CLIPS = 64
@@ -115,3 +116,15 @@ def test_three_processes_and_five_kills_leave_the_records_of_one_go(evaluated, t
     assert len(evaluated.files()) < len(kept)
     assert evaluated.finish() == (records, kept)
     assert not list(evaluated.measures.rglob("*.tmp"))
+
+
+def test_a_damaged_part_is_no_end_of_the_other_tasks(evaluated, three_tasks):
+    part_path(evaluated.run.paths.samples / evaluated.run.info().name, 1).write_bytes(b"half of it")
+    done = evaluated.line.run("launch", *evaluated.words(three_tasks), "evaluate.metrics=[psnr]")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: 1 fault: ")
+    outcomes = [json.loads(path.read_text()) for path in evaluated.run.paths.jobs.rglob("*_outcome.json")]
+    assert [outcome["status"] for outcome in outcomes] == ["incomplete"] * 3
+    rows = [json.loads(line)["subject"] for line in evaluated.run.paths.records.read_text().splitlines()]
+    assert sorted(rows) == ["autoencoder", "copy-last-frame", "real-against-real"]
+    assert len(list(evaluated.measures.glob("model/*.h5"))) == NUM_CLIPS // 8 - 1

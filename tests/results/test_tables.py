@@ -52,7 +52,7 @@ def test_every_dash_has_a_footnote_and_every_doubt_too():
         for cell in row.cells:
             assert (cell.text == "–") <= (cell.footnote is not None)
     assert missing in table.footnotes
-    assert any("left it out" in note for note in table.footnotes)  # copy-last-frame has no record of FVD
+    assert any("leave it out" in note for note in table.footnotes)  # copy-last-frame has no record of FVD
     assert sum("suspect" in note for note in table.footnotes) == 1
     text = markdown.to_markdown([table])
     for number, note in enumerate(table.footnotes, 1):

@@ -59,8 +59,9 @@ def judge(outcomes: Sequence[Outcome | None], status: int) -> tuple[int | None, 
     for outcome in outcomes:
         if outcome and outcome.status == "error":
             return USER_ERROR, outcome.message
-    if all(outcome and outcome.status == "complete" for outcome in outcomes):
-        return DONE, "complete"
+    if all(outcome and outcome.status in ("complete", "incomplete") for outcome in outcomes):
+        faults = [outcome.message for outcome in outcomes if outcome and outcome.status == "incomplete"]
+        return (USER_ERROR, faults[0]) if faults else (DONE, "complete")
     stopped = next((outcome for outcome in outcomes if outcome and outcome.status == "stopped"), None)
     if stopped and all(outcomes):
         return None, stopped.message

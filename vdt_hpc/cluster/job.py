@@ -16,7 +16,7 @@ from typing import Any
 import submitit
 
 from vdt_hpc import files
-from vdt_hpc.errors import UserError
+from vdt_hpc.errors import CostsAPart, UserError
 from vdt_hpc.experiment import stages
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
@@ -32,7 +32,8 @@ class Outcome:
     """
 
     status: str
-    """`complete`, `stopped` (cleanly, before its end), `error` (the user can mend it) or `crashed`."""
+    """`complete`, `stopped` (cleanly, before its end), `incomplete` (all is done but what the user must mend), `error`
+    (the user must mend it first) or `crashed`."""
     message: str
     outputs: dict[str, str]
 
@@ -136,6 +137,10 @@ class StageJob:
         os.environ[ARRAY] = f"{self.array_index}/{self.array_size}"
         try:
             result = stages.load(self.stage)(self.run_config, self.place)
+        except CostsAPart as error:  # no bad end: Slurm would kill the other tasks for it
+            _write(path, Outcome("incomplete", str(error), {}))
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            return
         except UserError as error:
             _write(path, Outcome("error", str(error), {}))
             print(f"error: {error}", file=sys.stderr, flush=True)

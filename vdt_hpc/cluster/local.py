@@ -65,7 +65,11 @@ def run_local(
         if outcome.status == "crashed":
             log = _log(started, rank).with_suffix(".err")
             raise StageFailed(f"stage {job.stage} crashed on task {rank}: {outcome.message}; the traceback is in {log}")
-    return next((outcome for outcome in outcomes if outcome.status == "stopped"), outcomes[0])
+    stopped = [outcome for outcome in outcomes if outcome.status == "stopped"]
+    incomplete = [outcome for outcome in outcomes if outcome.status == "incomplete"]
+    if incomplete and not stopped:
+        raise UserError(incomplete[0].message)
+    return [*stopped, *outcomes][0]
 
 
 def _new_folder(jobs_folder: Path, stage: str) -> Path:

@@ -7,7 +7,7 @@ that keeps its place waits for the stage before it like one that is sent.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -134,16 +134,21 @@ class Sender:
         """See what of some stages is in the queue, and what of that is to wait for the stage before it from now on."""
         looked = [self._look(name) for name in names]
         known = {job.job: job for job in submissions.read(self._paths, self._cluster)}
+        ahead: set[str] = set()
         for before, stage in pairwise(looked):
+            ahead |= before.kept.keys()
             for number, job in stage.kept.items():
                 if number not in before.kept and not _follows(job, before.name, known):
-                    self._require_free(stage, number, before.name)
+                    self._require_free(stage, number, before.name, ahead)
                     stage.joining[number] = before.name
         return looked
 
-    def _require_free(self, stage: _Stage, number: str, before: str) -> None:
-        """A job that runs can wait for nothing, and Slurm cannot add to what a job waits for without telling all."""
-        if stage.runs(number) or queue.jobs(dependency.jobs_in(stage.kept[number].dependency)):
+    def _require_free(self, stage: _Stage, number: str, before: str, ahead: Collection[str]) -> None:
+        """A job that runs can wait for nothing. One that waits for others than those `ahead`, for which the new one
+        before it waits too, would be torn from them: Slurm cannot add to what a job waits for without telling all.
+        """
+        waits_for = {task.partition("_")[0] for task in queue.jobs(dependency.jobs_in(stage.kept[number].dependency))}
+        if stage.runs(number) or waits_for - set(ahead):
             raise UserError(
                 f"{self._describe(stage, number)} is in the queue and does not wait for {before}, which you name "
                 f"before it; add --replace to end it and send it anew after {before}, or leave {before} out"
@@ -240,11 +245,12 @@ class Sender:
 
 
 def _follows(job: Submission, stage: str, known: Mapping[str, Submission]) -> bool:
-    """Whether a job has waited for one of a stage, or does: itself, or what it waits for, or what it goes on for."""
+    """Whether a job has waited for one of a stage, or does: itself, or what it waits for, goes on for or replaces."""
     seen, ahead = {job.job}, [job]
     while ahead:
         each = ahead.pop()
-        numbers = {parent.partition("_")[0] for parent in (*dependency.jobs_in(each.dependency), each.continues)}
+        before = (*dependency.jobs_in(each.dependency), each.continues, *each.replaces)
+        numbers = {parent.partition("_")[0] for parent in before}
         parents = [known[number] for number in numbers - seen if number in known]
         if any(parent.stage == stage for parent in parents):
             return True

@@ -111,7 +111,7 @@ def from_outcomes(statuses: Sequence[str], why: str) -> State:
         return State(COMPLETE)
     if not statuses and why.endswith(_LEFT):
         return State(CANCELLED, why)
-    if {"error", "crashed"} & set(statuses):
+    if {"error", "crashed"} & set(statuses) or {"incomplete"} <= set(statuses) <= {"incomplete", "complete"}:
         return State(FAILED, why)
     if "stopped" in statuses and " killed" not in why:
         return State(STOPPED, why)
