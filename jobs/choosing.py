@@ -64,7 +64,7 @@ class Chooser:
         """
         while True:
             made = self._choices.read()
-            own = next((one.checkpoint for one in reversed(made.values()) if one.launch == self._launch), None)
+            own = self._own(made)
             if own and self._is_finished(own):
                 return self._of(own), None
             if own and not self._fault(own):
@@ -78,6 +78,17 @@ class Chooser:
                     f"going on with the samples that an earlier launch began from {begun}; the next launch takes the "
                     "newest checkpoint", flush=True,
                 )  # fmt: skip
+
+    def is_chosen(self, chosen: Checkpoint) -> bool:
+        """Whether this launch still samples from a checkpoint: another task of it may have found that one gone."""
+        return self._own(self._choices.read()) == chosen.name
+
+    def forget(self, chosen: Checkpoint) -> None:
+        """Look anew at a checkpoint that was whole when it was verified, and is not any more."""
+        self._verified.pop(chosen.name, None)
+
+    def _own(self, made: dict[int, Choice]) -> str | None:
+        return next((one.checkpoint for one in reversed(made.values()) if one.launch == self._launch), None)
 
     def _give_up(self, own: str) -> None:
         """Let go of this launch's checkpoint, which cannot be loaded: other tasks of it may be sampling from it.

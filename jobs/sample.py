@@ -30,28 +30,35 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     """
     paths, task = paths_for(config, partition), current_task()
     latents = LatentSet.open(config, paths)
-    infos, chosen = Chooser(config, paths, _sets(config, latents), task).choose()
-    if chosen is None:
-        return StageResult(f"already sampled: {_summary(infos)}", outputs=_outputs(infos, paths))
+    chooser, stop = Chooser(config, paths, _sets(config, latents), task), StopFlag().install()
+    while True:
+        infos, chosen = chooser.choose()
+        if chosen is None:
+            return StageResult(f"already sampled: {_summary(infos)}", outputs=_outputs(infos, paths))
+        from jobs.sampling import Generator
 
-    stop = StopFlag().install()
-    from jobs.sampling import Generator
-
-    generator = Generator(config, latents, chosen.load("ema"), task, stop, partition)
-    try:
-        for info in infos:
-            missing = set(missing_parts(paths.samples / info.name, info))
-            own = [part for part in task.share(info.num_parts()) if part in missing]
-            generator.fill(info, paths.samples / info.name, own)
-    except Stopped:
-        summary = f"stopped by {stop.reason}; parts that were finished are kept"
-        return StageResult(summary, complete=False, outputs=_outputs(infos, paths))
-    # Once more for all: parts of the first sets may have come from other tasks meanwhile.
-    folders = {paths.samples / info.name: info for info in infos}
-    left = [part for one in folders.items() if not finish_set(*one) for part in missing_parts(*one)]
-    if left:
-        return StageResult(f"{len(left)} part(s) are still with other tasks", outputs=_outputs(infos, paths))
-    return StageResult(f"sampled {_summary(infos)} from {chosen.name}", outputs=_outputs(infos, paths))
+        try:
+            weights = chosen.load("ema")
+        except FileNotFoundError:  # a training that goes on has removed it
+            chooser.forget(chosen)
+            continue
+        generator = Generator(config, latents, weights, task, stop, partition)
+        try:
+            for info in infos:
+                missing = set(missing_parts(paths.samples / info.name, info))
+                own = [part for part in task.share(info.num_parts()) if part in missing]
+                generator.fill(info, paths.samples / info.name, own)
+        except Stopped:
+            summary = f"stopped by {stop.reason}; parts that were finished are kept"
+            return StageResult(summary, complete=False, outputs=_outputs(infos, paths))
+        # Once more for all: parts of the first sets may have come from other tasks meanwhile.
+        folders = {paths.samples / info.name: info for info in infos}
+        left = [part for one in folders.items() if not finish_set(*one) for part in missing_parts(*one)]
+        if not left:
+            return StageResult(f"sampled {_summary(infos)} from {chosen.name}", outputs=_outputs(infos, paths))
+        if chooser.is_chosen(chosen):
+            return StageResult(f"{len(left)} part(s) are still with other tasks", outputs=_outputs(infos, paths))
+        print(f"another task has found {chosen.name} gone and chosen another: going on with that", flush=True)
 
 
 def _sets(config: RunConfig, latents: LatentSet) -> list[SampleInfo]:

@@ -53,9 +53,12 @@ def refuse_another(output: Path, there: files.Json, here: files.Json, config: Ru
     Raises:
         UserError: it was not; what differs is named.
     """
-    phrases = recipe_differences(there, config)
     if "data" not in there:
-        phrases.append("its record does not say how its frames were prepared")
+        raise UserError(
+            f"{output} holds an autoencoder of an earlier version, whose record does not say how its frames were "
+            "prepared; choose another autoencoder_training.output or remove it"
+        )
+    phrases = recipe_differences(there, config)
     values, wanted = (flat({name: recipe.get(name) for name in _WHOLE}) for recipe in (there, here))
     for name in {**values, **wanted}:
         if values.get(name) != wanted.get(name):

@@ -61,11 +61,12 @@ def encode_shards(
     with worker_processes(min(num_workers, num_clips)) as workers, ThreadPoolExecutor(1) as writer:
         sent, kept = itertools.tee(_clips_to_encode(plans, progress))
         prepared = prepared_ahead(workers, num_workers, (clip for _, clip in sent), config.data)
-        pairs = zip(kept, prepared, strict=True)
         writing: Future[None] | None = None
         try:
-            for plan, clips in itertools.groupby(pairs, key=lambda pair: pair[0][0]):
-                content = _encode(plan, ((clip, frames) for (_, clip), frames in clips), config, coder, progress, stop)
+            for plan, own in itertools.groupby(kept, key=lambda pair: pair[0]):
+                # The clips first: nothing is asked of the next shard's frames before this one is on its way.
+                clips = zip((clip for _, clip in own), prepared, strict=False)
+                content = _encode(plan, clips, config, coder, progress, stop)
                 if writing is not None:
                     writing.result()
                 writing = writer.submit(_write, plan.path, content, claim)

@@ -30,7 +30,6 @@ from vdt_hpc.stopping import StopFlag, Stopped
 from vdt_hpc.store.latents import LatentSet
 from vdt_hpc.store.measures import Measures
 from vdt_hpc.store.records import Record, merge_records, read_records
-from vdt_hpc.store.sample_info import read_infos
 from vdt_hpc.store.samples import SampleSet
 
 
@@ -167,10 +166,9 @@ def _newest_sets(config: RunConfig, paths: RunPaths, latents: LatentSet, faults:
     Raises:
         UserError: there are none, or they were made from other latents.
     """
-    infos, damaged = read_infos(paths.samples)
+    found, damaged = SampleSet.find_all(paths.samples)
     for line in damaged:
         faults.add(line)
-    found = [SampleSet(paths.samples / info.name, info) for info in infos]
     if not found:
         faults.refuse(f"there are no other finished samples in {paths.samples}")
         raise UserError(f"no finished samples in {paths.samples}; run the stage sample first")

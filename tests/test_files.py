@@ -53,20 +53,22 @@ def test_what_a_killed_writer_left_goes_with_the_next_small_file(tmp_path):
 
 def test_what_a_killed_writer_of_another_machine_left_goes_when_it_is_old(tmp_path):
     left = killed_writer_of(tmp_path / "part-00000.h5")
+    (tmp_path / ".somebodys-12-34.tmp").touch()
+    os.utime(tmp_path / ".somebodys-12-34.tmp", (0, 0))
     folder = tmp_path / left.name.replace("part-00000.h5", "export").replace(socket.gethostname(), "gpu1.example.org")
     elsewhere = tmp_path / left.name.replace(socket.gethostname(), "gpu1.example.org")
     left.rename(elsewhere)
     folder.mkdir()
     (folder / "x").touch()
     unfinished.sweep(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([elsewhere, folder])
+    assert sorted(tmp_path.iterdir()) == sorted([elsewhere, folder, tmp_path / ".somebodys-12-34.tmp"])
     for path in (elsewhere, folder):
         os.utime(path, (time.time() - 3600,) * 2)
     unfinished.sweep(tmp_path)
-    assert list(tmp_path.iterdir()) == [folder]  # something in it is new
+    assert elsewhere not in tmp_path.iterdir() and folder in tmp_path.iterdir()  # something in the folder is new
     os.utime(folder / "x", (time.time() - 3600,) * 2)
     unfinished.sweep(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".somebodys-12-34.tmp"]
 
 
 def test_what_is_being_written_stays_and_so_do_other_names(tmp_path):

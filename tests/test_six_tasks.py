@@ -59,7 +59,7 @@ def done(tmp_path_factory):
 
 
 def sample_sets(paths):
-    return {found.info.task: found for found in SampleSet.find_all(paths.samples)}
+    return {found.info.task: found for found in SampleSet.find_all(paths.samples)[0]}
 
 
 def test_every_task_is_trained_and_validated(done):

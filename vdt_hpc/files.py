@@ -106,7 +106,7 @@ def write_json(path: Path, content: Json) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file, finished by rename, and remove what killed writers left unfinished in its folder.
 
-    Whatever fills a folder ends with a small file in it that says so; no folder keeps such leftovers for long.
+    Whatever fills a folder ends with a small file in it that says so.
     """
     with finish(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

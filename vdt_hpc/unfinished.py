@@ -8,24 +8,26 @@ import socket
 import time
 from pathlib import Path
 
+_MARK = "vdt-hpc"
+"""Tells our names from others: a folder that a user names may hold anything."""
 _STALE_S = 600.0
 """A writer of another machine that has written nothing for so long is taken for dead."""
 
 
 def name_for(path: Path) -> Path:
     """Where this process writes what will become `path`: a hidden name beside it, with host and process."""
-    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{_MARK}@{_host()}-{os.getpid()}.tmp")
 
 
 def sweep(folder: Path) -> None:
     """Remove files and folders under names of `name_for` right in `folder` whose writers are dead.
 
     A writer of this machine is dead when its process is gone, any other when it has written nothing for ten minutes.
-    What cannot be removed stays: it means nothing to anybody.
+    What cannot be removed, or is younger, stays until the next sweep: it means nothing to anybody.
     """
     for path in folder.glob(".*.tmp"):
-        match = re.fullmatch(r"(\..+-\d+)-(\d+)\.tmp", path.name)
-        if match and not _is_written(path, match[1].endswith(f".{_host()}"), int(match[2])):
+        match = re.fullmatch(rf"\..+\.{_MARK}@([^@]+)-(\d+)\.tmp", path.name)
+        if match and not _is_written(path, match[1] == _host(), int(match[2])):
             with contextlib.suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 

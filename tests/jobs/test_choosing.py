@@ -10,11 +10,13 @@ import torch
 
 from jobs import sample, train
 from jobs.choosing import launch_of
+from jobs.sampling import Generator
 from tests.jobs import made_up
 from vdt_hpc import files
 from vdt_hpc.dist import Task
 from vdt_hpc.errors import UserError
 from vdt_hpc.model import autoencoder
+from vdt_hpc.store.checkpoint import Checkpoint
 from vdt_hpc.store.samples import SampleSet, part_path
 
 CHANGES = {
@@ -152,7 +154,7 @@ def test_a_chosen_checkpoint_that_is_gone_before_anything_was_sampled(one_task, 
 def test_a_part_that_was_removed_is_made_again_from_its_checkpoint(one_task):
     one_task(0, 1, "7-0", published=False)
     (folder,) = one_task.paths.samples.iterdir()
-    part, mark = part_path(folder, 1), (folder / "samples.json").stat()
+    part, mark = part_path(folder, 1), (folder / "samples.json").stat().st_mtime_ns
     before = list(SampleSet.open(folder).part(1))
     part.write_bytes(part.read_bytes()[:500])
     with pytest.raises(UserError, match=rf"{part} is damaged .* remove it and run the stage sample again"):
@@ -163,7 +165,40 @@ def test_a_part_that_was_removed_is_made_again_from_its_checkpoint(one_task):
     assert one_task(0, 1, "8-0").summary.endswith("from clips-000000006")
     again = list(SampleSet.open(folder).part(1))
     assert all(name == other and np.array_equal(a, b) for (name, a), (other, b) in zip(before, again, strict=True))
-    assert (folder / "samples.json").stat() == mark
+    assert (folder / "samples.json").stat().st_mtime_ns == mark
+    assert names(one_task.paths) == SIX
+
+
+def test_a_task_whose_checkpoint_went_while_it_sampled_goes_on_with_what_another_chose(one_task, monkeypatch, capsys):
+    fill, told = Generator.fill, []
+
+    def fill_while_it_goes(self, *arguments):
+        if not told:
+            told.append("")
+            shutil.rmtree(one_task.paths.checkpoints / "clips-000000012")
+            told.append(one_task(1, 2, "7-0").summary)
+        fill(self, *arguments)
+
+    monkeypatch.setattr(Generator, "fill", fill_while_it_goes)
+    assert one_task(0, 2, "7-0").summary.endswith("from clips-000000006")
+    assert told[1] == "1 part(s) are still with other tasks"
+    assert "another task has found clips-000000012 gone and chosen another" in capsys.readouterr().out
+    assert names(one_task.paths) == [*SIX, TWELVE[0]]
+
+
+def test_a_checkpoint_that_goes_between_the_choice_and_the_loading(one_task, monkeypatch):
+    load, gone = Checkpoint.load, []
+
+    def load_too_late(self, *arguments):
+        if not gone:
+            gone.append(self.path)
+            shutil.rmtree(self.path)
+        return load(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "load", load_too_late)
+        assert one_task(0, 1, "7-0").summary.endswith("from clips-000000006")
+    assert [path.name for path in gone] == ["clips-000000012"]
     assert names(one_task.paths) == SIX
 
 

@@ -63,7 +63,7 @@ def run_with(**changes):
 
 
 def sets(where, run):
-    return {found.info.task: found for found in SampleSet.find_all(made_up.paths_for(run, where).samples)}
+    return {found.info.task: found for found in SampleSet.find_all(made_up.paths_for(run, where).samples)[0]}
 
 
 def pixels(sample_set):
@@ -134,7 +134,7 @@ def test_further_ways_to_sample_are_sets_beside(trained):
     run = run_with(sample__also=also, sample__tasks=["prediction"])
     result = sample.run(run, trained)
     assert "prediction: 9 clips x 1, each in 3 ways" in result.summary
-    found = SampleSet.find_all(made_up.paths_for(run, trained).samples)
+    found = SampleSet.find_all(made_up.paths_for(run, trained).samples)[0]
     steps = run.sample.num_steps
     assert {(one.info.sampler, one.info.num_steps) for one in found} == {
         ("ddim", steps), ("dpm-solver++", 3), ("ddim", 4),

@@ -50,7 +50,7 @@ def drawn(trained, tmp_path, monkeypatch):
             with monkeypatch.context() as patch:
                 patch.setattr(sample, "current_task", lambda rank=rank: Task(rank, world, rank))
                 sample.run(run, where)
-        found = SampleSet.find_all(made_up.paths_for(run, where).samples)
+        found = SampleSet.find_all(made_up.paths_for(run, where).samples)[0]
         return {one.info.task: np.stack([samples for _, samples in one.clips()]) for one in found}
 
     return draw

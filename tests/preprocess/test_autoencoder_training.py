@@ -213,7 +213,7 @@ def test_a_record_that_does_not_say_how_frames_were_prepared_is_refused(training
     record = json.loads(path.read_text())
     del record["recipe"]["data"]
     path.write_text(json.dumps(record))
-    with pytest.raises(UserError, match="of another recipe: its record does not say how its frames were prepared"):
+    with pytest.raises(UserError, match="whose record does not say how its frames were prepared"):
         run(bench)
 
 

@@ -142,6 +142,7 @@ def test_a_frame_that_cannot_be_decoded_stops_or_is_left_out_with_its_clip(encod
     data = {"root": str(tmp_path / "frames")}
     with pytest.raises(UserError, match=r"cannot read the frame .*xanten_000003_000011_leftImg8bit.png"):
         run(encoding(data=data, autoencoder={"clips_per_shard": 3}))
+    assert list(shards(encoding(data=data, autoencoder={"clips_per_shard": 3}))) == ["train-00000.h5"]  # the one before
     made = encoding(data={**data, "skip_bad_clips": True}, autoencoder={"clips_per_shard": 3})
     assert f"{NUM_TRAIN} clips" in run(made).summary
     manifest = read_manifest(made.paths.latents)

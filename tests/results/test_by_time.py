@@ -28,7 +28,7 @@ def sampled(made_up):
 
 def load(run):
     comparisons = current.newest(read_records(run.paths.records), run.config.data.frame_height_px)
-    sets = {one.info.name: one for one in SampleSet.find_all(run.paths.samples)}
+    sets = {one.info.name: one for one in SampleSet.find_all(run.paths.samples)[0]}
     return by_time.load(comparisons, sets, run.config.evaluate.protocol)
 
 
@@ -45,11 +45,11 @@ def test_ways_come_with_their_time_and_their_numbers(sampled):
 
 
 def test_one_way_or_an_unknown_pace_makes_no_figure(made_up, sampled):
-    for one in SampleSet.find_all(sampled.paths.samples):
+    for one in SampleSet.find_all(sampled.paths.samples)[0]:
         if one.info.num_steps == 50:
             made_up.write_samples(np.stack([clip for _, clip in one.clips()]), one.info, None)
     assert len(load(sampled)[0].ways) == 2
-    for one in SampleSet.find_all(sampled.paths.samples):
+    for one in SampleSet.find_all(sampled.paths.samples)[0]:
         made_up.write_samples(np.stack([clip for _, clip in one.clips()]), one.info, None)
     assert load(sampled) == []
 
@@ -89,7 +89,7 @@ def test_the_picture_and_the_page_show_it(sampled, tmp_path):
 
 def test_samples_that_cannot_be_read_leave_the_rest_of_the_report(sampled):
     """One set has lost its JSON file to damage, another a part: the page names both and shows what there is."""
-    first, second, third = SampleSet.find_all(sampled.paths.samples)
+    first, second, third = SampleSet.find_all(sampled.paths.samples)[0]
     (first.folder / "samples.json").write_text("{}")
     with pytest.raises(UserError, match=r"reported .* are not shown: .*samples.json is damaged; .*; all else is in "):
         sampled.report()

@@ -33,7 +33,7 @@ def test_clips_come_back_in_order(tmp_path, info):
     assert [len(info.part_clips(part)) for part in range(info.num_parts())] == [8, 3]
     write(folder, info, [1, 0])
     assert finish_set(folder, info)
-    (found,) = SampleSet.find_all(tmp_path)
+    (found,) = SampleSet.find_all(tmp_path)[0]
     assert found.info == info
     clips = list(found.clips())
     assert [name for name, _ in clips] == [f"clip-{index}" for index in range(11)]
@@ -92,8 +92,8 @@ def test_a_set_with_a_missing_part_is_not_finished(tmp_path, info):
     write(folder, info, [1])
     assert not finish_set(folder, info)
     assert SampleSet.open(folder) is None
-    assert SampleSet.find_all(tmp_path) == []
-    assert SampleSet.find_all(tmp_path / "nowhere") == []
+    assert SampleSet.find_all(tmp_path)[0] == []
+    assert SampleSet.find_all(tmp_path / "nowhere")[0] == []
 
 
 def test_the_name_tells_contents_apart_but_not_code(info):

@@ -90,7 +90,7 @@ def require_free(folder: Path) -> None:
         UserError: it has, or there is.
     """
     with files.readable(folder):
-        there = next(each for each in folder.parents if each.exists())
+        there = next((each for each in folder.parents if each.exists()), folder)
         if not there.is_dir():
             raise UserError(f"{folder} cannot be made: {there} is a file, no folder; choose another --to")
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())) or _is_export(folder):

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
 from vdt_hpc.store import hdf5
-from vdt_hpc.store.sample_info import SAMPLES, SampleInfo, read_info
+from vdt_hpc.store.sample_info import SAMPLES, SampleInfo, read_info, read_infos
 
 ByteArray = npt.NDArray[np.uint8]
 
@@ -128,10 +128,10 @@ class SampleSet:
         return None if info is None else cls(folder, info)
 
     @classmethod
-    def find_all(cls, folder: Path) -> "list[SampleSet]":
-        """Every finished set under a run's `samples` folder, in order of name."""
-        found = [cls.open(child) for child in sorted(folder.glob("*")) if child.is_dir()]
-        return [sample_set for sample_set in found if sample_set is not None]
+    def find_all(cls, folder: Path) -> "tuple[list[SampleSet], list[str]]":
+        """Every finished set under a run's `samples` folder, in order of name; and a line for each that is damaged."""
+        infos, damaged = read_infos(folder)
+        return [cls(folder / info.name, info) for info in infos], damaged
 
     def clips(self) -> Iterator[tuple[str, ByteArray]]:
         """Clip by clip: its name and its samples, (trajectories, T, H, W, 3) uint8."""
