@@ -5,7 +5,6 @@ what an earlier one has begun with the same settings; where there is nothing to 
 checkpoint.
 """
 
-import contextlib
 import hashlib
 import os
 import socket
@@ -19,6 +18,7 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.paths import RunPaths
 from vdt_hpc.experiment.signature import signature
+from vdt_hpc.processes import state_and_start
 from vdt_hpc.store import checkpoint
 from vdt_hpc.store.checkpoint import Checkpoint, Damaged
 from vdt_hpc.store.chosen import Choice, Choices
@@ -33,9 +33,8 @@ def launch_of(task: Task) -> str:
         return uuid.uuid4().hex
     if os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
         return f"{os.environ.get('SLURM_CLUSTER_NAME', '')}-{job.partition('_')[0]}"
-    started_ticks = ""  # tells a process from a later one with the same number
-    with contextlib.suppress(FileNotFoundError):
-        started_ticks = Path(f"/proc/{job}/stat").read_text().rpartition(")")[2].split()[19]
+    found = state_and_start(int(job))
+    started_ticks = found[1] if found else ""  # tells a process from a later one with the same number
     return f"{socket.gethostname()}-{job}-{started_ticks}"
 
 

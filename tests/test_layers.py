@@ -12,8 +12,8 @@ from vdt_hpc.experiment import stages
 HOME = Path(__file__).parents[1]
 STAGE_PACKAGES = ("preprocess", "jobs", "results")
 GROUND = {
-    "vdt_hpc", "vdt_hpc.errors", "vdt_hpc.exclusive", "vdt_hpc.files", "vdt_hpc.pool", "vdt_hpc.progress",
-    "vdt_hpc.slurm", "vdt_hpc.stopping", "vdt_hpc.typed", "vdt_hpc.unfinished",
+    "vdt_hpc", "vdt_hpc.errors", "vdt_hpc.exclusive", "vdt_hpc.files", "vdt_hpc.pool", "vdt_hpc.processes",
+    "vdt_hpc.progress", "vdt_hpc.slurm", "vdt_hpc.stopping", "vdt_hpc.typed", "vdt_hpc.unfinished",
 }  # fmt: skip
 FRONT_DOORS = {"vdt_hpc.launch", "vdt_hpc.report", "vdt_hpc.status", "vdt_hpc.export", "vdt_hpc.weights"}
 HEAVY = {"torch", "h5py", "numpy", "pandas", "diffusers"}

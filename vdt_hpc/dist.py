@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from vdt_hpc import files
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment.stages import ARRAY
+from vdt_hpc.processes import state_and_start
 
 if TYPE_CHECKING:
     import torch
@@ -208,8 +209,9 @@ def seconds_left(timeout_min: float) -> float:
     end = os.environ.get("SLURM_JOB_END_TIME")
     if end:
         return float(end) - time.time()
-    started_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - started_ticks / os.sysconf("SC_CLK_TCK")
+    found = state_and_start(os.getpid())
+    assert found is not None
+    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - found[1] / os.sysconf("SC_CLK_TCK")
     return timeout_min * 60 - age_s
 
 

@@ -8,6 +8,8 @@ import socket
 import time
 from pathlib import Path
 
+from vdt_hpc.processes import state_and_start
+
 _MARK = "vdt-hpc"
 """Tells our names from others: a folder that a user names may hold anything."""
 _STALE_S = 600.0
@@ -53,9 +55,9 @@ def _is_written(path: Path, is_of_this_host: bool, pid: int) -> bool:
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
     except ProcessLookupError:
         return False
-    except OSError:  # another user's, or there is no /proc
+    except OSError:  # another user's
         return True
-    return state not in "ZX"
+    found = state_and_start(pid)
+    return found is None or found[0] not in "ZX"  # None: there is no /proc

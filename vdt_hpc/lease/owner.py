@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vdt_hpc.files import Json
 from vdt_hpc.lease import squeue
+from vdt_hpc.processes import state_and_start
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Owner:
             boot_id=_boot_id(),
             pid_namespace=_pid_namespace(),
             pid=os.getpid(),
-            pid_start=(_state_and_start(os.getpid()) or ("", 0))[1],
+            pid_start=(state_and_start(os.getpid()) or ("", 0))[1],
             uid=os.getuid(),
             cluster=os.environ.get("SLURM_CLUSTER_NAME", ""),
             job_id=os.environ.get("SLURM_JOB_ID", ""),
@@ -78,7 +79,7 @@ class Owner:
         if self.uid != os.getuid():
             return None  # both the process table and the queue may be set up to hide what other users run
         if self._shares_process_table():
-            found = _state_and_start(self.pid)
+            found = state_and_start(self.pid)
             # A stopped process is alive and silent; whether that is too long is for the heartbeat to say.
             return True if found is None or found[0] in "ZX" or found[1] != self.pid_start else None
         if not self.job_id or not self.cluster or self.cluster != os.environ.get("SLURM_CLUSTER_NAME"):
@@ -125,14 +126,3 @@ def _pid_namespace() -> str:
 
 def _restart_count() -> int:
     return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
-
-
-def _state_and_start(pid: int) -> tuple[str, int] | None:
-    """State letter and start time of a process, in clock ticks since boot; None when there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The second field, the program's name in parentheses, may itself hold spaces and parentheses.
-    state, *others = stat.rpartition(")")[2].split()
-    return state, int(others[18])
