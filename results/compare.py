@@ -26,7 +26,7 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import strict
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
-from vdt_hpc.experiment.paths import RunPaths, paths_for
+from vdt_hpc.experiment.paths import RunPaths, children_of, paths_for
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.experiment.stages import COMPARED, StageResult
 from vdt_hpc.store.manifest import read_manifest
@@ -56,7 +56,7 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
         return StageResult("rank 0 compares")
     paths, notes = paths_for(config, partition), Notes()
     named = os.environ.get(COMPARED)
-    folders = [Path(folder) for folder in json.loads(named)] if named else _under(paths.root)
+    folders = [Path(folder) for folder in json.loads(named)] if named else children_of(paths.root)
     runs, left_out = _measured(folders, notes)
     if not runs:
         where = ", ".join(map(str, folders)) if named else f"under {paths.root}"
@@ -73,12 +73,6 @@ def run(config: RunConfig, partition: Partition) -> StageResult:
     files.write_text(folder / "index.html", _page(folder, runs, left_out, comparisons, tables, notes))
     done = f"compare: {len(runs)} run(s) in {len(tables)} table(s)" + "".join(f"; left out {one}" for one in left_out)
     return notes.result(done, {"page": str(folder / "index.html"), "table": str(folder / "results.md")})
-
-
-def _under(root: Path) -> list[Path]:
-    """Folders under a root, by name."""
-    with files.readable(root):
-        return sorted(root.iterdir()) if root.is_dir() else []
 
 
 def _measured(folders: Sequence[Path], notes: Notes) -> tuple[list[_Run], list[str]]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vdt_hpc import files
 from vdt_hpc.commandline import (
     USER_ERROR,
     Parser,
@@ -26,6 +25,7 @@ from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages, strict
 from vdt_hpc.experiment.config import RunConfig
 from vdt_hpc.experiment.partition import Partition
+from vdt_hpc.experiment.paths import children_of
 from vdt_hpc.experiment.stages import StageResult
 from vdt_hpc.pool import map_ahead, worker_processes
 
@@ -126,9 +126,7 @@ def _measured(root: Path) -> list[Path]:
     Raises:
         UserError: there is none, or the root cannot be read.
     """
-    with files.readable(root):
-        folders = sorted(root.iterdir()) if root.is_dir() else []
-    found = [folder for folder in folders if _may_have_records(folder)]
+    found = [folder for folder in children_of(root) if _may_have_records(folder)]
     if not found:
         raise UserError(f"no run under {root} has records; run the stage evaluate first, or give another --root")
     return found

@@ -17,7 +17,7 @@ from vdt_hpc.commands.words import wrapped
 from vdt_hpc.errors import UserError
 from vdt_hpc.experiment import stages, strict
 from vdt_hpc.experiment.config import RunConfig
-from vdt_hpc.experiment.paths import RunPaths
+from vdt_hpc.experiment.paths import RunPaths, children_of
 from vdt_hpc.experiment.signature import signature
 from vdt_hpc.files import readable
 
@@ -94,9 +94,7 @@ def _all(root: Path) -> list[RunPaths]:
     Raises:
         UserError: there is none, or the root cannot be read.
     """
-    with readable(root):
-        folders = sorted(root.iterdir()) if root.is_dir() else []
-    found = [run_paths(folder) for folder in folders if _may_be_run(folder)]
+    found = [run_paths(folder) for folder in children_of(root) if _may_be_run(folder)]
     if not found:
         raise UserError(f"no run under {root}; start one with python -m vdt_hpc.launch, or give another --root")
     return found

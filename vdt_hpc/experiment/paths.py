@@ -59,6 +59,16 @@ def exists(path: Path) -> bool:
         return path.exists()
 
 
+def children_of(root: Path) -> list[Path]:
+    """What lies right under a root, runs and all else, by name; nothing where there is no root.
+
+    Raises:
+        UserError: the root cannot be read.
+    """
+    with files.readable(root):
+        return sorted(root.iterdir()) if root.is_dir() else []
+
+
 @dataclass(frozen=True)
 class RunPaths:
     """Everything that one run reads and writes, under one root."""
