@@ -6,7 +6,6 @@ atomically. Where a file system has no hard links, a look comes right before the
 
 import contextlib
 import errno
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +40,7 @@ def finish(path: Path) -> Iterator[Path]:
 def write_json(path: Path, content: files.Json) -> None:
     """As `files.write_json`, but what is there stays."""
     with finish(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(files.json_text(content), encoding="utf-8")
     unfinished.sweep(path.parent)
 
 

@@ -100,7 +100,12 @@ def move(written: Path, path: Path) -> None:
 
 def write_json(path: Path, content: Json) -> None:
     """Write an indented JSON file, finished by rename."""
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    write_text(path, json_text(content))
+
+
+def json_text(content: Json) -> str:
+    """What a file holds that is one JSON object."""
+    return json.dumps(content, indent=1) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -147,12 +147,15 @@ class Sender:
         """A job that runs can wait for nothing. One that waits for others than those `ahead`, for which the new one
         before it waits too, would be torn from them: Slurm cannot add to what a job waits for without telling all.
         """
-        waits_for = {task.partition("_")[0] for task in queue.jobs(dependency.jobs_in(stage.kept[number].dependency))}
-        if stage.runs(number) or waits_for - set(ahead):
+        if stage.runs(number) or self._waits_for(stage.kept[number]) - set(ahead):
             raise UserError(
                 f"{self._describe(stage, number)} is in the queue and does not wait for {before}, which you name "
                 f"before it; add --replace to end it and send it anew after {before}, or leave {before} out"
             )
+
+    def _waits_for(self, job: Submission) -> set[str]:
+        """Numbers of the jobs that a job waits for and that are in the queue."""
+        return {task.partition("_")[0] for task in queue.jobs(dependency.jobs_in(job.dependency))}
 
     def _look(self, name: str) -> _Stage:
         """See what of a stage is in the queue."""

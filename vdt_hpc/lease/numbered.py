@@ -117,7 +117,7 @@ def _parse(text: bytes) -> Json:
 
 
 def _text(owner: Owner, released: bool) -> str:
-    return json.dumps({"released": released, **owner.to_json()}, indent=1) + "\n"
+    return files.json_text({"released": released, **owner.to_json()})
 
 
 def _link(temporary: Path, path: Path) -> bool:

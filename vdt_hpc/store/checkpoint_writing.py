@@ -7,7 +7,6 @@ up after its run went to another one has nothing left to rename.
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -103,7 +102,7 @@ def publish(staging: Path, provenance: Provenance, marks: Marks, check: Callable
     mark = staging / MARK
     with files.explained(path):
         # Opened by name, not through `files.finish`, which would make a folder that was taken away.
-        mark.write_text(json.dumps({"version": VERSION, **asdict(provenance), "files": marks}, indent=1) + "\n")
+        mark.write_text(files.json_text({"version": VERSION, **asdict(provenance), "files": marks}))
         files.flush(mark)
         files.flush(staging)
         check()
